@@ -1,0 +1,107 @@
+"""Tensors on disk: atomic, verified, without pickle.
+
+A file is a safetensors file whose header also holds a JSON description and a sha256 of both, so that a file
+that was cut short, flipped a bit or belongs to something else is refused in one sentence.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor, nn
+
+
+class CheckpointError(Exception):
+    """A checkpoint that cannot be written, is damaged, or does not fit."""
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all: a temporary file beside it, synced, then renamed.
+
+    Raises:
+        CheckpointError: if it cannot be written (no space, no permission); what was there before stays.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise CheckpointError(f"{path} could not be saved ({error.strerror}); nothing was changed.") from error
+    finally:
+        if temporary is not None:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(temporary)
+
+
+def save(path: Path, tensors: dict[str, Tensor], description: dict) -> None:
+    """Write named tensors and a description that JSON can hold.
+
+    Raises:
+        CheckpointError: if the file cannot be written.
+    """
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(description, sort_keys=True)
+    metadata = {"description": text, "sha256": digest(tensors, text)}
+    write_bytes(path, safetensors.torch.save(tensors, metadata))
+
+
+def load(path: Path) -> tuple[dict[str, Tensor], dict]:
+    """Read what `save` wrote: the tensors and their description.
+
+    Raises:
+        CheckpointError: if the file is missing, truncated or altered.
+    """
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no checkpoint {path}.") from error
+    except (OSError, safetensors.SafetensorError) as error:
+        raise CheckpointError(f"{path} is damaged or truncated ({error}).") from error
+    text = metadata.get("description", "")
+    if metadata.get("sha256") != digest(tensors, text):
+        raise CheckpointError(f"{path} is damaged: its content does not match its sha256.")
+    return tensors, json.loads(text)
+
+
+def load_network(path: Path, network: nn.Module, **expected) -> dict:
+    """Load weights into a network and return their description.
+
+    Args:
+        expected: entries that the description must have, such as schedule="constant".
+
+    Raises:
+        CheckpointError: if the file is damaged, or is of another network, schedule, … than expected.
+    """
+    tensors, description = load(path)
+    for name, value in expected.items():
+        if description.get(name) != value:
+            raise CheckpointError(f"{path} has {name} = {description.get(name)!r}, but {value!r} was asked for.")
+    own = {name: tensor.shape for name, tensor in network.state_dict().items()}
+    if own != {name: tensor.shape for name, tensor in tensors.items()}:
+        raise CheckpointError(f"{path} holds the weights of another network than {type(network).__name__}.")
+    network.load_state_dict(tensors)
+    return description
+
+
+def digest(tensors: dict[str, Tensor], text: str = "") -> str:
+    """sha256 of a description and of every tensor's name, type, shape and bytes."""
+    sha256 = hashlib.sha256(text.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        sha256.update(tensor.numpy())
+    return sha256.hexdigest()

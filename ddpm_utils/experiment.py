@@ -1,0 +1,209 @@
+"""One validated set of parameters → schedule, network, data set and folders.
+
+A notebook hands its parameters to `Experiment`, which refuses a bad one with a sentence before any work starts.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn
+
+from ddpm_utils import checkpoints, data, schedules
+from ddpm_utils.networks import NETWORKS
+from ddpm_utils.schedules import NoiseSchedule
+from ddpm_utils.training import NoisePrediction, Progress, Run, train
+
+SCHEDULES: dict[str, tuple[Callable[..., NoiseSchedule], tuple[str, ...]]] = {
+    "constant": (schedules.constant, ("beta", "T")),
+    "linear": (schedules.linear, ("beta_min", "beta_max", "T")),
+    "cosine": (schedules.cosine, ("T",)),
+}
+"""What the notebooks' `schedule` parameter may be: the function, and the parameters that it uses."""
+
+WEIGHTS = ("auto", "run", "shipped")
+SNAPSHOT_EPOCHS = (5, 15, 30, 45)
+PUBLISHED = {"low β": {"beta": 0.001, "T": 2000}, "high β": {"beta": 0.1, "T": 200}}
+"""The report's two runs, by the names it gives them."""
+
+
+class Decoder(NamedTuple):
+    """A trained network, frozen, and what is known of it."""
+
+    network: nn.Module
+    description: dict
+    source: str  # one line for the reader
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The parameters of one experiment, checked.
+
+    Args:
+        schedule: "constant" (uses beta), "linear" (beta_min, beta_max) or "cosine".
+        beta, beta_min, beta_max: noise per step, in (0, 1).
+        T: number of steps.
+        network: "cnn", "cnn_plane_norm" or "cnn_no_norm" (see `networks.CNN`).
+        dataset: "mnist", "mnist_5k" or "fashion_mnist" (see `data.load`).
+        epochs, batch_size, learning_rate: of Adam.
+        seed: of the weights, the batches, t and the noise.
+
+    Raises:
+        ValueError: if a value is not allowed; the sentence names the parameter, the value and what is.
+    """
+
+    schedule: str = "constant"
+    beta: float = 0.001
+    beta_min: float = 1e-4
+    beta_max: float = 0.02
+    T: int = 2000
+    network: str = "cnn"
+    dataset: str = "mnist_5k"
+    epochs: int = 4
+    batch_size: int = 128
+    learning_rate: float = 2e-4
+    seed: int = 0
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            kinds = {str: (str, "text"), int: (int, "an integer"), float: ((int, float), "a number")}[field.type]
+            if not isinstance(value, kinds[0]) or isinstance(value, bool):
+                raise ValueError(f"{field.name} must be {kinds[1]}, not {value!r}.")
+        for name, allowed in {"schedule": SCHEDULES, "network": NETWORKS, "dataset": data.DATASETS}.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}.")
+        for name, least in {"epochs": 1, "batch_size": 1, "seed": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
+        if not 0 < self.learning_rate < 1:
+            raise ValueError(f"learning_rate must lie strictly between 0 and 1, not {self.learning_rate!r}.")
+        self.noise_schedule  # noqa: B018  (its construction checks beta, beta_min, beta_max and T)
+
+    @cached_property
+    def noise_schedule(self) -> NoiseSchedule:
+        """The schedule, built."""
+        build, names = SCHEDULES[self.schedule]
+        return build(**{name: getattr(self, name) for name in names})
+
+    @property
+    def title(self) -> str:
+        """The schedule, as a figure's title names it."""
+        names = {"beta": "β", "beta_min": "β_min", "beta_max": "β_max", "T": "T"}
+        values = [f"{names[name]} = {getattr(self, name):g}" for name in SCHEDULES[self.schedule][1]]
+        return f"{self.schedule} schedule, {', '.join(values)}"
+
+    @property
+    def slug(self) -> str:
+        """A folder's name for this schedule and network."""
+        short = {"beta": "beta", "beta_min": "min", "beta_max": "max", "T": "T"}
+        values = [f"{short[name]}{getattr(self, name):g}" for name in SCHEDULES[self.schedule][1]]
+        return "-".join([self.schedule, *values, self.network])
+
+    @property
+    def identity(self) -> dict:
+        """What two sets of weights must share to be of the same schedule and network."""
+        names = ("schedule", *SCHEDULES[self.schedule][1], "network")
+        return {name: getattr(self, name) for name in names}
+
+    @property
+    def description(self) -> dict:
+        """What two runs must share for one to continue the other."""
+        return self.identity | {"dataset": self.dataset, "batch_size": self.batch_size, "seed": self.seed}
+
+    @property
+    def run_folder(self) -> Path:
+        """Where training keeps this run."""
+        return output() / "data" / "runs" / self.slug / f"{self.dataset}-seed{self.seed}"
+
+    @property
+    def figures_folder(self) -> Path:
+        """Where the notebooks save figures."""
+        return output() / "figures" / self.slug
+
+    @property
+    def shipped_folder(self) -> Path:
+        """Where the project keeps weights and recorded results for this schedule and network, if it has any."""
+        return data.PROJECT / "data" / "checkpoints" / self.slug
+
+    def with_values(self, **changes) -> "Experiment":
+        """A copy with other values, checked again."""
+        return Experiment(**(asdict(self) | changes))
+
+    def load_data(self) -> data.Dataset:
+        """The data set (see `data.load`)."""
+        return data.load(self.dataset)
+
+    def make_network(self) -> nn.Module:
+        """The network with its first weights, drawn from the seed without touching torch's global generator."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return NETWORKS[self.network]()
+
+    def open_run(self, *, resume: bool = True) -> Run:
+        """The run in `run_folder`, new or to be continued.
+
+        Raises:
+            CheckpointError: if the folder holds another run, is damaged, or resume is False and it is not new.
+        """
+        if not resume and (self.run_folder / "last.safetensors").exists():
+            raise checkpoints.CheckpointError(
+                f"{self.run_folder} already holds a run: resume it, choose another seed, or delete the folder."
+            )
+        return Run(
+            self.make_network(),
+            learning_rate=self.learning_rate,
+            folder=self.run_folder,
+            description=self.description,
+            snapshots=SNAPSHOT_EPOCHS,
+        )
+
+    def train(self, run: Run, dataset: data.Dataset) -> Iterator[Progress]:
+        """Train a run on a data set for this experiment's epochs (see `training.train`)."""
+        return train(
+            run,
+            NoisePrediction(self.noise_schedule),
+            dataset.train.images,
+            dataset.validation.images,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=self.seed,
+        )
+
+    def load_decoder(self, weights: str = "auto") -> Decoder:
+        """The trained decoder: of the own run, shipped with the project, or trained here and now.
+
+        Args:
+            weights: "run", the best weights in `run_folder`; "shipped", those in `shipped_folder`; "auto", the
+                first of these two that exists. What does not exist is trained first, for `epochs` epochs.
+
+        Raises:
+            ValueError: if weights is none of these.
+            CheckpointError: if the file is damaged, or of another network or schedule.
+        """
+        if weights not in WEIGHTS:
+            raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, not {weights!r}.")
+        own, shipped = self.run_folder / "best.safetensors", self.shipped_folder / "weights.safetensors"
+        candidates = {"auto": [own, shipped], "run": [own], "shipped": [shipped]}[weights]
+        path = next((path for path in candidates if path.exists()), None)
+        origin = {own: "from the run of 02_training", shipped: "shipped with the project"}.get(path)
+        if path is None:
+            path, origin = own, "trained here just now, since there were none"
+            for _ in self.train(self.open_run(), self.load_data()):
+                pass
+        network = self.make_network()
+        found = checkpoints.load_network(path, network, **self.identity)
+        source = (
+            f"Weights {origin}: {found['epoch']} epochs on {found['dataset']}, "
+            f"validation loss {found['validation_loss']:.4f}."
+        )
+        return Decoder(network.requires_grad_(False).eval(), found, source)
+
+
+def output() -> Path:
+    """The folder that runs and figures are written below: the project, or what `DDPM_OUTPUT` names."""
+    return Path(os.environ.get("DDPM_OUTPUT") or data.PROJECT)

@@ -1,0 +1,166 @@
+"""Image quality and distribution distances: thin calls of piq and torchmetrics.
+
+Images come in the project's range [−0.5, 0.5]; piq sees them in [0, 1]. FID and KID compare features (n, width),
+so that one pass of a feature extractor serves FID, KID, floor and interval.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from pickle import UnpicklingError
+from urllib.error import URLError
+
+import piq
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
+from torchmetrics.image.kid import KernelInceptionDistance
+
+Images = Float[Tensor, "n 1 28 28"]
+Features = Float[Tensor, "n width"]
+PROTOCOLS = ("corrected", "published")
+PUBLISHED_BATCH = 512  # the report's RMSE is the root of the mean over a batch of so many images
+
+
+def to_unit(images: Images) -> Images:
+    """[−0.5, 0.5] → [0, 1]; what lies outside is clamped. The fixed grey scale of tables and figures."""
+    return (images + 0.5).clamp(0, 1)
+
+
+def stretch(images: Images) -> Images:
+    """Each image min–max normalised by itself to [0, 1], as the report did; a constant image becomes 0."""
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    return (images - low) / (high - low).clamp(min=1e-12)
+
+
+def image_quality(restored: Images, target: Images, protocol: str = "corrected") -> dict[str, float]:
+    """Mean RMSE, SSIM and PSNR between restored images and their targets, both in [−0.5, 0.5].
+
+    RMSE: root mean squared error, 0 (equal) … 1. SSIM: structural similarity (Wang et al. 2004), −1 … 1 (equal).
+    PSNR: peak signal-to-noise ratio in dB, higher is better.
+
+    Args:
+        protocol: "corrected": clamp to [0, 1], each metric per image, then averaged. "published": each image
+            is stretched by itself first, and RMSE is the root over batches of 512.
+
+    Raises:
+        ValueError: if the protocol is unknown, or the two do not hold the same number of images.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}.")
+    if restored.shape != target.shape:
+        raise ValueError(f"{len(restored)} restored images cannot be compared with {len(target)} targets.")
+    published = protocol == "published"
+    restored, target = (stretch(i) if published else to_unit(i) for i in (restored, target))
+    squared = (restored - target).square().flatten(1).mean(1)
+    if published:
+        rmse = torch.stack([batch.mean().sqrt() for batch in squared.split(PUBLISHED_BATCH)])
+    else:
+        rmse = squared.sqrt()
+    return {
+        "RMSE": rmse.mean().item(),
+        "SSIM": piq.ssim(restored, target, data_range=1.0, reduction="none").mean().item(),
+        "PSNR": piq.psnr(restored, target, data_range=1.0, reduction="none").mean().item(),
+    }
+
+
+@torch.inference_mode()
+def features(extractor: Callable[[Tensor], Tensor], images: Images, batch_size: int = 250) -> Features:
+    """Features of images that are first clamped to [−0.5, 0.5], so that fakes and reals share one range."""
+    return torch.cat([extractor(batch.clamp(-0.5, 0.5)) for batch in images.split(batch_size)])
+
+
+def inception_extractor(weights: str | Path) -> Callable[[Tensor], Tensor]:
+    """torchmetrics' Inception-v3, 2048 features; images are repeated to three channels and cast to bytes.
+
+    Args:
+        weights: "download" for torch-fidelity's weights (downloaded once, then cached), or a local file of them.
+
+    Raises:
+        OSError: if they cannot be downloaded or read; the sentence says why.
+    """
+    path = None if weights == "download" else str(weights)
+    try:
+        network = NoTrainInceptionV3("inception-v3-compat", ["2048"], path)
+    except (URLError, OSError) as error:
+        raise OSError(f"Inception's weights cannot be had from {weights} ({error}).") from error
+    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
+        raise OSError(f"{weights} does not hold torch-fidelity's Inception weights.") from error
+
+    def extract(images: Images) -> Features:
+        return network((to_unit(images) * 255).byte().expand(-1, 3, -1, -1))[0]
+
+    return extract
+
+
+class _Given(nn.Module):
+    """Hands torchmetrics features that were computed before."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.num_features = width
+
+    def forward(self, features: Features) -> Features:
+        return features
+
+
+def fid(fake: Features, real: Features) -> float:
+    """Fréchet distance of the Gaussians fitted to two sets of features (Heusel et al. 2017), lower is better.
+
+    It is biased upward for few images (Chong & Forsyth 2020): compare only values at the same count, and
+    beside the floor, which is the FID of real images against other real ones.
+    """
+    metric = FrechetInceptionDistance(_Given(fake.shape[1]), normalize=True).set_dtype(torch.float64)
+    metric.update(real.double(), real=True)
+    metric.update(fake.double(), real=False)
+    return metric.compute().item()
+
+
+def fid_interval(fake: Features, real: Features, *, resamples: int = 100, seed: int = 0) -> tuple[float, float]:
+    """A 95 % interval of the FID over the draw of the fakes: the basic bootstrap, floored at 0.
+
+    Resampling repeats images, which raises every replicate's FID; the basic interval, 2·FID − quantile,
+    takes that bias off again.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    draws = [torch.randint(len(fake), (len(fake),), generator=generator) for _ in range(resamples)]
+    replicates = torch.tensor([fid(fake[draw], real) for draw in draws], dtype=torch.float64)
+    low, high = torch.quantile(replicates, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    centre = 2 * fid(fake, real)
+    return max(0.0, centre - high), max(0.0, centre - low)
+
+
+def kid(fake: Features, real: Features, *, seed: int = 0, subsets: int = 50) -> tuple[float, float]:
+    """Kernel distance (Bińkowski et al. 2018), mean and standard deviation over subsets; unbiased, near 0 is best."""
+    size = min(len(fake), len(real), 1000) // 2
+    metric = KernelInceptionDistance(_Given(fake.shape[1]), subsets=subsets, subset_size=size, normalize=True)
+    metric.update(real, real=True)
+    metric.update(fake, real=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mean, deviation = metric.compute()
+    return mean.item(), deviation.item()
+
+
+def distribution_quality(fake: Features, real: Features, *, seed: int = 0) -> dict[str, float | list[float] | int]:
+    """FID with its interval and its floor, and KID, of generated images against as many real ones.
+
+    Args:
+        real: at least twice as many as the fakes: one half to compare with, the other for the floor.
+
+    Raises:
+        ValueError: if there are too few images for the samples.
+    """
+    count = len(fake)
+    if len(real) < 2 * count:
+        raise ValueError(f"{count} FID samples need at least {2 * count} real images, but there are {len(real)}.")
+    reference, other = real[:count], real[count : 2 * count]
+    mean, deviation = kid(fake, reference, seed=seed)
+    return {
+        "FID": fid(fake, reference),
+        "FID interval": list(fid_interval(fake, reference, seed=seed)),
+        "FID floor": fid(other, reference),
+        "KID": mean,
+        "KID deviation": deviation,
+        "samples": count,
+    }

@@ -1,0 +1,106 @@
+"""Tensors in, `Figure` out: one function per figure, all in one style. Nothing here computes a result.
+
+Images are always on the fixed grey scale −0.5 (black) … 0.5 (white), never stretched one by one.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+# Okabe & Ito's palette: told apart by colour-blind readers, and by their lightness in print.
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#666666",
+)  # fmt: skip
+STYLE = {
+    "axes.grid": True,
+    "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, RED, PURPLE, SKY]),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "image.cmap": "gray",
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+}
+plt.rcParams.update(STYLE)
+
+
+def save(figure: Figure, folder: Path, name: str) -> Path:
+    """Save a figure as folder/name.png and return the path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.png"
+    figure.savefig(path, metadata={"Software": None})
+    return path
+
+
+def draw_image(axes: Axes, image: Float[Tensor, "..."] | np.ndarray) -> None:
+    """One image on the fixed grey scale, without ticks."""
+    axes.imshow(np.asarray(image).reshape(28, 28), vmin=-0.5, vmax=0.5)
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+
+
+def image_table(
+    rows: Sequence[Float[Tensor, "n 1 28 28"]],
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    title: str = "",
+    size: float = 0.75,
+) -> Figure:
+    """Images in rows, each row a batch; labels at the left and on top.
+
+    Args:
+        size: of one image, in inches.
+    """
+    columns = max(len(row) for row in rows)
+    left = 0.09 * max((len(label) for label in row_labels), default=0)
+    top = (0.25 if column_labels else 0) + (0.3 if title else 0)
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(columns * size + left, len(rows) * size + top), squeeze=False
+    )
+    for row, (images, line) in enumerate(zip(rows, axes, strict=True)):
+        for column, ax in enumerate(line):
+            if column >= len(images):
+                ax.axis("off")
+                continue
+            draw_image(ax, images[column])
+            if row == 0 and column < len(column_labels):
+                ax.set_title(column_labels[column], fontsize=9)
+            if column == 0 and row < len(row_labels):
+                ax.set_ylabel(row_labels[row], rotation=0, ha="right", va="center", fontsize=9)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def image_grid(images: Float[Tensor, "n 1 28 28"], title: str = "", columns: int = 8, size: float = 0.45) -> Figure:
+    """Images in reading order."""
+    return image_table(images.split(columns), title=title, size=size)
+
+
+def loss_curves(histories: Mapping[str, Sequence[tuple[float, float, float]]], snapshots: Sequence[int] = ()) -> Figure:
+    """Figure 1: training and validation loss over epochs, one panel per run; red dots at the snapshot epochs.
+
+    Args:
+        histories: title → rows of (epoch, training loss, validation loss).
+    """
+    figure, axes = plt.subplots(1, len(histories), figsize=(4.2 * len(histories), 3), squeeze=False)
+    for ax, (title, rows) in zip(axes[0], histories.items(), strict=True):
+        epoch, training, validation = np.asarray(rows, dtype=float).T
+        ax.plot(epoch, training, color=BLUE, marker=".", label="training (mean over the epoch)")
+        ax.plot(epoch, validation, color=ORANGE, marker=".", label="validation (fixed grid)")
+        marked = np.isin(epoch, snapshots)
+        if marked.any():
+            ax.plot(epoch[marked], validation[marked], "o", color=RED, zorder=3, label="snapshots")
+        ax.set(title=title, xlabel="epoch", ylabel="mean squared error of ε", yscale="log")
+        ax.legend(fontsize=8)
+    return figure

@@ -1,0 +1,213 @@
+"""Samplers: from z_T, or any z_t, back to an image. Each is a free function and a generator of latents.
+
+All share one signature, `sampler(network, schedule, z, noise, …)`, and run over every step of the schedule they
+are given. For fewer network calls give them `schedule.subset(50)`; to start from z_t of a longer schedule give
+them a subset that ends at t. `sample` runs a sampler to its end, in batches.
+
+    decoder g(z_t, t/T) → estimate of ε         hot samplers: ancestral, ddim
+    restoration R(z_t, t/T) → estimate of x     cold samplers: cold_1, cold_2
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ddpm_utils.forward import posterior_tables
+from ddpm_utils.schedules import NoiseSchedule
+
+Decoder = Callable[[Tensor, Tensor], Tensor]
+Degrade = Callable[[Tensor, int], Tensor]
+VARIANCES = ("beta", "posterior")
+
+
+class Latent(NamedTuple):
+    """One step of a trajectory."""
+
+    t: int  # the step arrived at, T−1 … 0
+    z: Float[Tensor, "batch 1 28 28"]  # z_t; at t = 0 the sample
+    x_hat: Float[Tensor, "batch 1 28 28"]  # the clean image guessed on the way, from z_{t+1}
+
+
+class Noise:
+    """Standard normal images from one random stream per image, so that no result depends on the batch size.
+
+    Args:
+        seeds: one per image.
+        shape: of one image.
+    """
+
+    def __init__(self, seeds: Iterable[int], shape: Sequence[int] = (1, 28, 28)):
+        self.seeds = list(seeds)
+        self.generators = [torch.Generator().manual_seed(int(seed)) for seed in self.seeds]
+        self.shape = tuple(shape)
+
+    def __call__(self) -> Float[Tensor, "batch ..."]:
+        """The next ε ~ N(0, I) of every image, shape (batch, *shape), float32."""
+        return torch.stack([torch.randn(self.shape, generator=generator) for generator in self.generators])
+
+
+def ancestral(
+    network: Decoder, schedule: NoiseSchedule, z: Tensor, noise: Noise | None = None, *, variance: str = "beta"
+) -> Iterator[Latent]:
+    """z_{t−1} = [z_t − β_t/√(1−α_t)·g]/√(1−β_t) + σ_t·ε (algorithm 2 of the report; Ho et al. 2020).
+
+    Args:
+        network: g(z, t/T), estimates ε; z (batch, …), t/T (batch,).
+        z: the latents at the schedule's last step.
+        noise: gives ε of z's shape; the last step adds none.
+        variance: σ_t² is "beta", β_t, or "posterior", β_t(1−α_{t−1})/(1−α_t).
+
+    Yields:
+        `Latent` for t = T−1 … 0.
+
+    Raises:
+        ValueError: if the variance is unknown.
+    """
+    if variance not in VARIANCES:
+        raise ValueError(f"variance must be one of {', '.join(VARIANCES)}, not {variance!r}.")
+    beta, alpha = schedule.beta, schedule.alpha
+    sigma = np.sqrt(beta if variance == "beta" else posterior_tables(schedule)[2])
+    for t in range(schedule.T, 0, -1):
+        g = _evaluate(network, z, schedule.time[t])
+        x_hat = (z - float(np.sqrt(1 - alpha[t])) * g) / float(np.sqrt(alpha[t]))
+        z = (z - float(beta[t] / np.sqrt(1 - alpha[t])) * g) / float(np.sqrt(1 - beta[t]))
+        if t > 1:
+            z = z + float(sigma[t]) * noise().to(z)
+        yield Latent(t - 1, z, x_hat)
+
+
+def ddim(
+    network: Decoder, schedule: NoiseSchedule, z: Tensor, noise: Noise | None = None, *, eta: float = 0.0
+) -> Iterator[Latent]:
+    """z_{t−1} = √α_{t−1}·x̂ + √(1−α_{t−1}−σ_t²)·g + σ_t·ε (DDIM; Song et al. 2021, eq. 12).
+
+    Args:
+        network: g(z, t/T), estimates ε.
+        z: the latents at the schedule's last step.
+        noise: gives ε of z's shape; not needed if η = 0.
+        eta: σ_t = η·√posterior variance; 0 is deterministic, 1 is ancestral with the posterior variance.
+
+    Yields:
+        `Latent` for t = T−1 … 0.
+
+    Raises:
+        ValueError: if η is outside [0, 1].
+    """
+    if not 0 <= eta <= 1:
+        raise ValueError(f"eta must lie in [0, 1], not {eta!r}.")
+    alpha = schedule.alpha
+    sigma = eta * np.sqrt(posterior_tables(schedule)[2])
+    for t in range(schedule.T, 0, -1):
+        g = _evaluate(network, z, schedule.time[t])
+        x_hat = (z - float(np.sqrt(1 - alpha[t])) * g) / float(np.sqrt(alpha[t]))
+        z = float(np.sqrt(alpha[t - 1])) * x_hat + float(np.sqrt(1 - alpha[t - 1] - sigma[t] ** 2)) * g
+        if sigma[t] > 0:
+            z = z + float(sigma[t]) * noise().to(z)
+        yield Latent(t - 1, z, x_hat)
+
+
+def cold_1(restore: Decoder, degrade: Degrade, T: int, z: Tensor) -> Iterator[Latent]:
+    """z_{t−1} = D(x̂, t−1) with x̂ = R(z_t, t) (Bansal et al. 2022, algorithm 1).
+
+    Args:
+        restore: R(z, t/T), estimates x.
+        degrade: D(x, t) for one t.
+        z: z_T.
+
+    Yields:
+        `Latent` for t = T−1 … 0.
+    """
+    for t in range(T, 0, -1):
+        x_hat = _evaluate(restore, z, t / T)
+        z = degrade(x_hat, t - 1)
+        yield Latent(t - 1, z, x_hat)
+
+
+def cold_2(restore: Decoder, degrade: Degrade, T: int, z: Tensor) -> Iterator[Latent]:
+    """z_{t−1} = z_t − D(x̂, t) + D(x̂, t−1) with x̂ = R(z_t, t) (Bansal et al. 2022, algorithm 2).
+
+    Arguments and result as for `cold_1`.
+    """
+    for t in range(T, 0, -1):
+        x_hat = _evaluate(restore, z, t / T)
+        z = z - degrade(x_hat, t) + degrade(x_hat, t - 1)
+        yield Latent(t - 1, z, x_hat)
+
+
+def standard_start(noise: Noise) -> Float[Tensor, "batch 1 28 28"]:
+    """z_T ~ N(0, I), the start that algorithm 2 assumes."""
+    return noise()
+
+
+class MatchedStart:
+    """z_T ~ N(√α_T·μ, α_T·Σ + (1−α_T)·I), the Gaussian with z_T's true mean and covariance.
+
+    Worth it where α_T is not near 0: at β = 0.001, T = 2000 z_T keeps 0.135 of the signal's variance.
+
+    Args:
+        images: to take μ and Σ from, in [−0.5, 0.5]; training images.
+    """
+
+    def __init__(self, images: Float[Tensor, "n 1 28 28"], schedule: NoiseSchedule):
+        alpha = schedule.alpha[-1]
+        flat = images.flatten(1).double()
+        eigenvalues, vectors = torch.linalg.eigh(torch.cov(flat.T, correction=0))
+        scale = (alpha * eigenvalues.clamp(min=0) + 1 - alpha).sqrt()
+        self.mean = (np.sqrt(alpha) * flat.mean(0)).float()
+        self.root = (vectors * scale @ vectors.T).float()  # symmetric square root of z_T's covariance
+
+    def __call__(self, noise: Noise) -> Float[Tensor, "batch 1 28 28"]:
+        """One z_T for each of the noise's images."""
+        white = noise()
+        return (self.mean + white.flatten(1) @ self.root).reshape(white.shape)
+
+
+@torch.inference_mode()
+def sample(
+    sampler: Callable[[Tensor, Noise], Iterator[Latent]],
+    seeds: Iterable[int],
+    *,
+    start: Callable[[Noise], Tensor] = standard_start,
+    z: Tensor | None = None,
+    keep: Sequence[int] = (),
+    batch_size: int = 128,
+    on_step: Callable[[], None] | None = None,
+) -> tuple[Tensor, dict[int, Latent]]:
+    """Run a sampler to its end for many images, in batches, so that memory stays flat.
+
+    Args:
+        sampler: (z, noise) → its trajectory, e.g. `lambda z, noise: ddim(network, schedule, z, noise)`.
+        seeds: one per image.
+        start: draws z_T (unconditional samples).
+        z: latents to start from instead (conditional samples), shape (len(seeds), …).
+        keep: the t's whose latents to return as well.
+        on_step: called after each step of each batch, for a progress bar.
+
+    Returns:
+        the images at t = 0, on the CPU, and the kept latents by t.
+    """
+    seeds = list(seeds)
+    images, kept = [], {t: [] for t in keep}
+    for first in range(0, len(seeds), batch_size):
+        part = slice(first, first + batch_size)
+        noise = Noise(seeds[part])
+        latent = None
+        for latent in sampler(start(noise) if z is None else z[part], noise):
+            if latent.t in kept:
+                kept[latent.t].append(Latent(latent.t, latent.z.cpu(), latent.x_hat.cpu()))
+            if on_step:
+                on_step()
+        images.append(latent.z.cpu())
+    joined = {
+        t: Latent(t, torch.cat([part.z for part in parts]), torch.cat([part.x_hat for part in parts]))
+        for t, parts in kept.items()
+    }
+    return torch.cat(images), joined
+
+
+def _evaluate(network: Decoder, z: Tensor, time: float) -> Tensor:
+    return network(z, torch.full((len(z),), float(time), dtype=z.dtype, device=z.device))

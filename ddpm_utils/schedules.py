@@ -1,0 +1,163 @@
+"""Noise schedules: how much noise each step adds, and how much signal is left.
+
+Arrays over time are indexed by t itself, 0…T. Entry 0 is the identity: β_0 = 0 and α_0 = 1 exactly.
+α_t is the *cumulative* product ∏_{s≤t}(1−β_s), which diffusers calls `alphas_cumprod` and others ᾱ_t.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+SMALLEST_ALPHA = 1e-60  # below, 1/√α_t no longer fits float32 images
+
+
+def _read_only(values: ArrayLike) -> np.ndarray:
+    array = np.array(values, dtype=np.float64)
+    array.setflags(write=False)
+    return array
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseSchedule:
+    """β_t, α_t = ∏_{s≤t}(1−β_s) and the network's clock t/T, for t = 0…T (equation 2).
+
+    Args:
+        beta: shape (T+1,), β_0 = 0 and every other β_t in (0, 1).
+        time: shape (T+1,), what the decoder is told at step t, in [0, 1]; t/T unless the schedule is a
+            subset of a longer one (see `subset`).
+
+    All three arrays are float64 and read-only.
+
+    Raises:
+        ValueError: if a β_t is outside (0, 1), or α_T is below 1e-60.
+    """
+
+    beta: np.ndarray
+    time: np.ndarray | None = None
+
+    def __post_init__(self):
+        beta = _read_only(self.beta)
+        if beta.ndim != 1 or len(beta) < 2 or beta[0] != 0:
+            raise ValueError("beta must be a 1-D array over t = 0…T with beta[0] = 0 and T ≥ 1.")
+        if not np.all((beta[1:] > 0) & (beta[1:] < 1)):
+            raise ValueError("every beta must lie strictly between 0 and 1.")
+        time = _read_only(np.linspace(0, 1, len(beta)) if self.time is None else self.time)
+        if time.shape != beta.shape:
+            raise ValueError(f"time must have the shape of beta, {beta.shape}, not {time.shape}.")
+        alpha = np.cumprod(1 - beta)
+        if alpha[-1] < SMALLEST_ALPHA:
+            raise ValueError(
+                f"alpha at T = {len(beta) - 1} is {alpha[-1]:.0e}, below {SMALLEST_ALPHA:.0e}: "
+                "take a smaller beta or T."
+            )
+        for name, value in {"beta": beta, "time": time, "alpha": _read_only(alpha)}.items():
+            object.__setattr__(self, name, value)
+
+    alpha = None  # set by __post_init__; shape (T+1,), alpha[0] == 1
+
+    @property
+    def T(self) -> int:
+        """The number of steps."""
+        return len(self.beta) - 1
+
+    @property
+    def snr(self) -> np.ndarray:
+        """Signal-to-noise ratio α_t/(1−α_t), shape (T+1,); infinite at t = 0."""
+        with np.errstate(divide="ignore"):
+            return self.alpha / (1 - self.alpha)
+
+    def subset(self, steps: int | Sequence[int]) -> "NoiseSchedule":
+        """The schedule of a chain that visits only some steps of this one (Nichol & Dhariwal 2021, §4).
+
+        α and the clock keep their values at the visited steps; β is recomputed from consecutive α.
+
+        Args:
+            steps: the visited t's, increasing, in 1…T; or their number, spread evenly up to T.
+
+        Raises:
+            ValueError: if a step is outside 1…T, or they do not increase.
+        """
+        if isinstance(steps, int | np.integer):
+            if not 1 <= steps <= self.T:
+                raise ValueError(f"the number of steps must be in 1…{self.T}, not {steps}.")
+            steps = np.linspace(self.T / steps, self.T, steps).round().astype(int)
+        visited = np.concatenate([[0], np.asarray(steps, dtype=int)])
+        if len(visited) < 2 or visited[-1] > self.T or np.any(np.diff(visited) <= 0):
+            raise ValueError(f"steps must increase and lie in 1…{self.T}.")
+        alpha = self.alpha[visited]
+        beta = np.concatenate([[0.0], 1 - alpha[1:] / alpha[:-1]])
+        return NoiseSchedule(beta, self.time[visited])
+
+
+def constant(*, beta: float, T: int) -> NoiseSchedule:
+    """β_t = β at every step: the report's two runs are (0.001, 2000) and (0.1, 200).
+
+    Raises:
+        ValueError: if β is not in (0, 1) or T is not an integer ≥ 1.
+    """
+    _check_T(T)
+    _check_beta(beta=beta)
+    return NoiseSchedule(np.concatenate([[0.0], np.full(T, beta)]))
+
+
+def linear(*, beta_min: float = 1e-4, beta_max: float = 0.02, T: int = 1000) -> NoiseSchedule:
+    """β_t = (t/T)(β_max − β_min) + β_min (equation 3; Ho et al. 2020).
+
+    Raises:
+        ValueError: if β_min or β_max is not in (0, 1), β_min > β_max, or T is not an integer ≥ 1.
+    """
+    _check_T(T)
+    _check_beta(beta_min=beta_min, beta_max=beta_max)
+    if beta_min > beta_max:
+        raise ValueError(f"beta_min = {beta_min:g} must not be larger than beta_max = {beta_max:g}.")
+    t = np.arange(1, T + 1)
+    return NoiseSchedule(np.concatenate([[0.0], t / T * (beta_max - beta_min) + beta_min]))
+
+
+def cosine(*, T: int = 1000, offset: float = 0.008, beta_clip: float = 0.999) -> NoiseSchedule:
+    """ᾱ(t) = f(t)/f(0), f(t) = cos²(π/2·(t/T + s)/(1 + s)), with β_t ≤ 0.999 (Nichol & Dhariwal 2021, eq. 17).
+
+    α is recomputed from the clipped β, so that the two agree at every t.
+
+    Raises:
+        ValueError: if T is not an integer ≥ 1.
+    """
+    _check_T(T)
+    f = np.cos(math.pi / 2 * (np.arange(T + 1) / T + offset) / (1 + offset)) ** 2
+    return NoiseSchedule(np.concatenate([[0.0], np.minimum(1 - f[1:] / f[:-1], beta_clip)]))
+
+
+def gather(table: np.ndarray, t: int | Int[Tensor, " batch"], like: Float[Tensor, "batch ..."]) -> Tensor:
+    """table[t] as a tensor that broadcasts over `like`, in its dtype and on its device.
+
+    Args:
+        table: shape (T+1,), a function of time in float64.
+        t: one step for the whole batch, or one for each of its members, in 0…T.
+
+    Raises:
+        ValueError: if a t is outside 0…T.
+    """
+    t = torch.as_tensor(t, device="cpu")
+    if t.min() < 0 or t.max() >= len(table):
+        raise ValueError(f"t must lie in 0…{len(table) - 1}, not {t.min().item()}…{t.max().item()}.")
+    values = torch.from_numpy(np.asarray(table)[t.numpy()].reshape(-1))
+    return values.to(like).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def _check_T(T: int) -> None:
+    if not isinstance(T, int | np.integer) or isinstance(T, bool):
+        raise ValueError(f"T must be an integer, not {T!r}.")
+    if T < 1:
+        raise ValueError(f"T must be at least 1, not {T}.")
+
+
+def _check_beta(**betas: float) -> None:
+    for name, value in betas.items():
+        if not 0 < value < 1:
+            raise ValueError(f"{name} must lie strictly between 0 and 1, not {value!r}.")
