@@ -4,6 +4,7 @@ A notebook hands its parameters to `Experiment`, which refuses a bad one with a 
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
@@ -26,7 +27,7 @@ SCHEDULES: dict[str, tuple[Callable[..., NoiseSchedule], tuple[str, ...]]] = {
 """What the notebooks' `schedule` parameter may be: the function, and the parameters that it uses."""
 
 WEIGHTS = ("auto", "run", "shipped")
-SNAPSHOT_EPOCHS = (5, 15, 30, 45)
+SNAPSHOT_EPOCHS = (1, 5, 15, 30, 45)
 PUBLISHED = {"low β": {"beta": 0.001, "T": 2000}, "high β": {"beta": 0.1, "T": 200}}
 """The report's two runs, by the names it gives them."""
 
@@ -51,6 +52,7 @@ class Experiment:
         dataset: "mnist", "mnist_5k" or "fashion_mnist" (see `data.load`).
         epochs, batch_size, learning_rate: of Adam.
         seed: of the weights, the batches, t and the noise.
+        run_name: the run folder's name, letters, digits and -_. only; by default the data set and the seed.
 
     Raises:
         ValueError: if a value is not allowed; the sentence names the parameter, the value and what is.
@@ -67,6 +69,7 @@ class Experiment:
     batch_size: int = 128
     learning_rate: float = 2e-4
     seed: int = 0
+    run_name: str = ""
 
     def __post_init__(self):
         for field in fields(self):
@@ -82,6 +85,8 @@ class Experiment:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
         if not 0 < self.learning_rate < 1:
             raise ValueError(f"learning_rate must lie strictly between 0 and 1, not {self.learning_rate!r}.")
+        if not re.fullmatch(r"(\w[\w.-]*)?", self.run_name, re.ASCII):
+            raise ValueError(f"run_name may hold letters, digits, '-', '_' and '.' only, not {self.run_name!r}.")
         self.noise_schedule  # noqa: B018  (its construction checks beta, beta_min, beta_max and T)
 
     @cached_property
@@ -118,7 +123,7 @@ class Experiment:
     @property
     def run_folder(self) -> Path:
         """Where training keeps this run."""
-        return output() / "data" / "runs" / self.slug / f"{self.dataset}-seed{self.seed}"
+        return output() / "data" / "runs" / self.slug / (self.run_name or f"{self.dataset}-seed{self.seed}")
 
     @property
     def figures_folder(self) -> Path:

@@ -1,0 +1,36 @@
+# `make` lists the targets. The environment is set up once, when it is first needed, and shared by all of them.
+PYTHON ?= python3.11
+VENV := .venv
+STAMP := $(VENV)/.installed
+BIN := $(VENV)/bin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lab lint notebooks clean
+
+help: ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+run: $(STAMP) ## the main job: all notebooks for both published schedules, figures, one table
+	$(BIN)/ddpm run
+
+test: $(STAMP) lint ## all tests, and the committed notebooks executed and compared
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+lab: $(STAMP) ## JupyterLab on the notebooks, on this machine only
+	$(BIN)/ddpm lab
+
+notebooks: $(STAMP) ## execute the committed notebooks again and strip them
+	$(BIN)/ddpm notebooks
+
+clean: $(STAMP) ## delete what runs have written (data/runs)
+	$(BIN)/ddpm clean
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@

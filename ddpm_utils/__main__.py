@@ -1,0 +1,225 @@
+"""The one command, `ddpm`: run, lab, train, record, classifier, notebooks, clean.
+
+Parameters of experiments are given as name=value, as in `ddpm train beta=0.1 T=200 dataset=mnist epochs=50`.
+"""
+
+import argparse
+import ast
+import dataclasses
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from ddpm_utils.checkpoints import CheckpointError
+from ddpm_utils.data import PROJECT, DataError
+
+FIRST_MINUTE = "first-minute"  # the run that the main job trains from scratch
+CLASSIFIER_EPOCHS = 6
+STRIPPED_KEYS = "metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one subcommand; errors a user can mend are one sentence and exit status 1."""
+    parser = argparse.ArgumentParser(prog="ddpm", description="The laboratory for denoising diffusion on a laptop.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def command(name: str, function, summary: str, pairs: str | None = None) -> None:
+        sub = commands.add_parser(name, help=summary, description=function.__doc__)
+        if pairs:
+            sub.add_argument("values", nargs="*", metavar="name=value", help=pairs)
+        sub.set_defaults(function=function)
+
+    command("run", run, "execute all notebooks for both published schedules", "parameters of notebooks 03 and 04")
+    command("lab", lab, "open the notebooks in JupyterLab (loopback only)")
+    command("train", train, "train one experiment, or resume it", "parameters of the experiment")
+    command("record", record, "evaluate a trained run at full size and ship it", "the same parameters")
+    command("classifier", classifier, "train the digit classifier anew")
+    command("notebooks", notebooks, "execute the committed notebooks again and strip them")
+    command("clean", clean, "delete runs (data/runs)")
+    options = vars(parser.parse_args(arguments))
+    function = options.pop("function")
+    try:
+        return function(**({"values": parse(options["values"])} if "values" in options else {})) or 0
+    except (ValueError, CheckpointError, DataError, FloatingPointError) as error:
+        print(f"ddpm: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("\nddpm: stopped; what was saved is kept, and the same command goes on from there.", file=sys.stderr)
+    return 1
+
+
+def parse(pairs: list[str]) -> dict:
+    """["beta=0.1", "dataset=mnist"] → {"beta": 0.1, "dataset": "mnist"}.
+
+    Raises:
+        ValueError: if one is not of the form name=value.
+    """
+    values = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not (name and equals):
+            raise ValueError(f"parameters are given as name=value, not {pair!r}.")
+        try:
+            values[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            values[name] = text
+    return values
+
+
+def make_experiment(values: dict):
+    """An `Experiment` from named values.
+
+    Raises:
+        ValueError: if a name is unknown or a value not allowed.
+    """
+    from ddpm_utils.experiment import Experiment
+
+    known = [field.name for field in dataclasses.fields(Experiment)]
+    for name in values:
+        if name not in known:
+            raise ValueError(f"there is no parameter {name!r}; there are {', '.join(known)}.")
+    return Experiment(**values)
+
+
+def run(values: dict) -> int:
+    """Execute notebooks 01–04 for both published schedules, and 05; print the table of results."""
+    from ddpm_utils import sweep
+    from ddpm_utils.experiment import PUBLISHED, Experiment, output
+
+    started = time.monotonic()
+    runs = output() / "data" / "runs"
+    experiments = [Experiment(**published) for published in PUBLISHED.values()]
+    chains = []
+    for experiment in experiments:
+        schedule = {name: experiment.identity[name] for name in ("schedule", "beta", "T")}
+        first_minute = experiment.with_values(run_name=FIRST_MINUTE)
+        shutil.rmtree(first_minute.run_folder, ignore_errors=True)  # the last main job's: this one starts from scratch
+        parameters = {
+            "01_forward_process": {"dataset": "mnist"},
+            "02_training": {"run_name": FIRST_MINUTE, "epochs": 4},
+            "03_sampling": {"dataset": "mnist", "weights": "shipped", "calls": 100},
+            "04_evaluation": {"dataset": "mnist", "weights": "shipped", "calls": 100, "samples": 500, "images": 500},
+        }
+        folder = runs / experiment.slug
+        chains.append([sweep.Job(n, schedule | p, folder / f"{n}.ipynb") for n, p in parameters.items()])
+    chains.append([sweep.Job("05_custom_degradation", {}, runs / "blur" / "05_custom_degradation.ipynb")])
+    for name in values:
+        if not any(name in job.parameters for chain in chains for job in chain):
+            raise ValueError(f"there is no parameter {name!r} to change in this job.")
+    chains = [
+        [j._replace(parameters=j.parameters | {n: v for n, v in values.items() if n in j.parameters}) for j in chain]
+        for chain in chains
+    ]
+
+    failures = []
+    for event in sweep.execute_chains(chains, bars=sys.stderr.isatty()):
+        seconds = f"[{time.monotonic() - started:4.0f} s]"
+        if isinstance(event, sweep.Job):
+            print(f"{seconds} started  {event.title}", flush=True)
+        elif event.error is None:
+            print(f"{seconds} finished {event.job.title}", flush=True)
+        else:
+            failures.append(event)
+            print(f"{seconds} FAILED   {event.job.title}: {event.error}", flush=True)
+    table = sweep.results_table([experiment.slug for experiment in experiments])
+    paths = sweep.write_table(table, runs)
+    print(f"\n{paths[1].read_text(encoding='utf-8')}")
+    print("Tables:    ", *[relative(path) for path in paths])
+    print("Notebooks: ", *[relative(runs / experiment.slug) for experiment in experiments], relative(runs / "blur"))
+    print("Figures:   ", *[relative(experiment.figures_folder) for experiment in experiments])
+    return 1 if failures else 0
+
+
+def lab() -> int:
+    """Open the notebooks in JupyterLab, which listens on loopback only and asks for its token."""
+    first = "notebooks/01_forward_process.ipynb"
+    server = ["--ip=127.0.0.1", f"--ServerApp.root_dir={PROJECT}", first]
+    return subprocess.call([sys.executable, "-m", "jupyterlab", *server], cwd=PROJECT)
+
+
+def train(values: dict) -> None:
+    """Train an experiment to its number of epochs, from where its run folder is."""
+    from tqdm.auto import tqdm
+
+    experiment = make_experiment({"dataset": "mnist"} | values)
+    dataset = experiment.load_data()
+    print(dataset.source)
+    run = experiment.open_run()
+    print(f"Run folder: {relative(experiment.run_folder)}, {run.step} steps done.")
+    total = len(dataset.train) // experiment.batch_size * experiment.epochs
+    with tqdm(total=total, initial=run.step, unit="step") as bar:
+        for progress in experiment.train(run, dataset):
+            bar.update()
+            bar.set_postfix(epoch=progress.epoch, loss=f"{progress.losses['train']:.4f}", refresh=False)
+            if "validation" in progress.losses:
+                bar.write(
+                    f"epoch {progress.epoch}: training loss {progress.losses['epoch_train']:.5f}, "
+                    f"validation loss {progress.losses['validation']:.5f}"
+                )
+
+
+def record(values: dict) -> None:
+    """Evaluate a trained run at full size and write data/checkpoints/<slug>/."""
+    from ddpm_utils.recording import record as write
+
+    print(relative(write(make_experiment({"dataset": "mnist"} | values))))
+
+
+def classifier() -> None:
+    """Train the digit classifier on MNIST's 48,000 training images and write data/checkpoints/classifier/."""
+    import torch
+
+    from ddpm_utils import checkpoints, data
+    from ddpm_utils.classifier import SHIPPED, accuracy, train_classifier
+    from ddpm_utils.networks import DigitClassifier
+
+    dataset = data.load("mnist")
+    print(dataset.source)
+    torch.manual_seed(0)
+    network = DigitClassifier()
+    for epoch, loss in train_classifier(network, dataset.train, epochs=CLASSIFIER_EPOCHS):
+        print(f"epoch {epoch}: training loss {loss:.4f}")
+    description = {
+        "network": "digit_classifier",
+        "epochs": CLASSIFIER_EPOCHS,
+        "train_images": len(dataset.train),
+        "data_sha256": dataset.sha256,
+        "validation_accuracy": accuracy(network, dataset.validation),
+        "test_accuracy": accuracy(network, dataset.test),
+    }
+    print(f"test accuracy {description['test_accuracy']:.4f}")
+    checkpoints.save(SHIPPED, network.state_dict(), description)
+
+
+def notebooks() -> None:
+    """Execute the committed notebooks from top to bottom at their default parameters, and strip them."""
+    import tempfile
+
+    import papermill
+
+    for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["DDPM_OUTPUT"] = folder  # figures and runs of this execution are not kept
+            executed = Path(folder) / path.name
+            papermill.execute_notebook(str(path), str(executed), kernel_name="python3")
+            keep = ["--keep-output", "--keep-count", "--extra-keys", STRIPPED_KEYS]
+            subprocess.run([sys.executable, "-m", "nbstripout", *keep, str(executed)], check=True)
+            shutil.copyfile(executed, path)
+
+
+def clean() -> None:
+    """Delete what runs have written: data/runs. Downloads, shipped weights and figures stay."""
+    from ddpm_utils.experiment import output
+
+    shutil.rmtree(output() / "data" / "runs", ignore_errors=True)
+
+
+def relative(path: Path) -> str:
+    """A path as seen from here, if it is below."""
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,138 @@
+"""The notebooks as a batch: papermill over experiments, in processes, and one table of their results."""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, wait
+from pathlib import Path
+from queue import Queue
+from typing import NamedTuple
+
+import pandas as pd
+import papermill
+
+from ddpm_utils.checkpoints import write_bytes
+from ddpm_utils.data import PROJECT
+from ddpm_utils.experiment import output
+
+NOTEBOOKS = PROJECT / "notebooks"
+
+
+class Job(NamedTuple):
+    """One notebook with its parameters, to be executed into `target`."""
+
+    notebook: str  # its name without ending
+    parameters: dict
+    target: Path
+
+    @property
+    def title(self) -> str:
+        """For progress lines: the experiment's folder and the notebook."""
+        return f"{self.target.parent.name} / {self.notebook}"
+
+
+class Done(NamedTuple):
+    """What became of a job."""
+
+    job: Job
+    error: str | None  # None: executed
+
+
+def check(notebook: str, parameters: dict) -> None:
+    """Refuse names that the notebook's parameters cell does not have (papermill itself would only warn).
+
+    Raises:
+        ValueError: if there is no such notebook, or it has no such parameter.
+    """
+    path = NOTEBOOKS / f"{notebook}.ipynb"
+    if not path.exists():
+        known = ", ".join(sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
+        raise ValueError(f"there is no notebook {notebook!r}; there are {known}.")
+    known = papermill.inspect_notebook(str(path))
+    for name in parameters:
+        if name not in known:
+            raise ValueError(f"{notebook} has no parameter {name!r}; it has {', '.join(known)}.")
+
+
+def execute(job: Job, threads: int, bar: int | None = None) -> Done:
+    """Execute one notebook; a failed one is left beside the target with the ending .failed.ipynb.
+
+    Args:
+        threads: how many cores its kernel may use.
+        bar: the terminal line for a progress bar over its cells; None for no bar.
+    """
+    os.environ["OMP_NUM_THREADS"] = str(threads)  # the kernel inherits it
+    job.target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = job.target.with_suffix(".failed.ipynb")
+    try:
+        papermill.execute_notebook(
+            str(NOTEBOOKS / f"{job.notebook}.ipynb"),
+            str(unfinished),
+            parameters=job.parameters,
+            kernel_name="python3",
+            progress_bar={"desc": job.title, "position": bar, "leave": False} if bar is not None else False,
+        )
+    except papermill.PapermillExecutionError as error:
+        return Done(job, f"{error.ename}: {error.evalue}")
+    os.replace(unfinished, job.target)
+    return Done(job, None)
+
+
+def execute_chain(jobs: list[Job], threads: int, bar: int | None, events: Queue) -> None:
+    """Execute jobs that build on each other, in order, up to the first that fails; tell `events` of each."""
+    for job in jobs:
+        events.put(job)
+        done = execute(job, threads, bar)
+        events.put(done)
+        if done.error:
+            break
+
+
+def execute_chains(chains: list[list[Job]], *, bars: bool = False) -> Iterator[Job | Done]:
+    """Execute independent chains in parallel processes; yields each job when it starts and when it is done.
+
+    The processor's cores are shared out among the workers, so that they are never oversubscribed.
+
+    Args:
+        bars: show a progress bar for each running notebook, on standard error.
+
+    Raises:
+        ValueError: before anything starts, if a notebook or a parameter does not exist.
+    """
+    for job in (job for chain in chains for job in chain):
+        check(job.notebook, job.parameters)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    workers = min(cores, len(chains))
+    context = multiprocessing.get_context("spawn")
+    with context.Manager() as manager, ProcessPoolExecutor(workers, mp_context=context) as pool:
+        events = manager.Queue()
+        futures = [
+            pool.submit(execute_chain, chain, cores // workers, index % workers if bars else None, events)
+            for index, chain in enumerate(chains)
+        ]
+        pending = set(futures)
+        while pending:
+            finished, pending = wait(pending, timeout=0.5)
+            while not events.empty():
+                yield events.get()
+            for future in finished:
+                future.result()  # raises what the worker raised
+
+
+def results_table(slugs: list[str]) -> pd.DataFrame:
+    """One row per experiment and source (published, recorded, this run): Table 1 of the report, completed."""
+    rows = []
+    for slug in slugs:
+        path = output() / "data" / "runs" / slug / "results.json"
+        if path.exists():
+            rows += json.loads(path.read_text(encoding="utf-8"))
+    return pd.DataFrame(rows)
+
+
+def write_table(table: pd.DataFrame, folder: Path) -> list[Path]:
+    """Write a table as results.csv and results.md."""
+    paths = [folder / "results.csv", folder / "results.md"]
+    write_bytes(paths[0], table.to_csv(index=False).encode())
+    write_bytes(paths[1], (table.to_markdown(index=False, floatfmt=".4g") + "\n").encode())
+    return paths
