@@ -1,4 +1,4 @@
-"""The one command, `ddpm`: run, lab, train, record, classifier, notebooks, clean.
+"""The one command, `ddpm`: run, lab, train, record, table, classifier, notebooks, clean.
 
 Parameters of experiments are given as name=value, as in `ddpm train beta=0.1 T=200 dataset=mnist epochs=50`.
 """
@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     command("lab", lab, "open the notebooks in JupyterLab (loopback only)")
     command("train", train, "train one experiment, or resume it", "parameters of the experiment")
     command("record", record, "evaluate a trained run at full size and ship it", "the same parameters")
+    command("table", table, "put the recorded Table 1 into the README")
     command("classifier", classifier, "train the digit classifier anew")
     command("notebooks", notebooks, "execute the committed notebooks again and strip them")
     command("clean", clean, "delete runs (data/runs)")
@@ -123,7 +124,7 @@ def run(values: dict) -> int:
         else:
             failures.append(event)
             print(f"{seconds} FAILED   {event.job.title}: {event.error}", flush=True)
-    table = sweep.results_table([experiment.slug for experiment in experiments])
+    table = sweep.results_table(experiments)
     paths = sweep.write_table(table, runs)
     print(f"\n{paths[1].read_text(encoding='utf-8')}")
     print("Tables:    ", *[relative(path) for path in paths])
@@ -165,6 +166,19 @@ def record(values: dict) -> None:
     from ddpm_utils.recording import record as write
 
     print(relative(write(make_experiment({"dataset": "mnist"} | values))))
+
+
+def table() -> None:
+    """Put Table 1, as recorded in data/checkpoints, between the README's markers."""
+    import re
+
+    from ddpm_utils.recording import recorded_table
+
+    readme = PROJECT / "README.md"
+    marked = re.compile(r"(?<=<!-- results -->\n).*(?=\n<!-- end of results -->)", re.DOTALL)
+    text = recorded_table()
+    readme.write_text(marked.sub(lambda _: text, readme.read_text(encoding="utf-8")), encoding="utf-8")
+    print(text)
 
 
 def classifier() -> None:

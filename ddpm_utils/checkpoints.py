@@ -77,7 +77,7 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict]:
     return tensors, json.loads(text)
 
 
-def load_network(path: Path, network: nn.Module, **expected) -> dict:
+def load_network(path: Path, network: nn.Module, /, **expected) -> dict:
     """Load weights into a network and return their description.
 
     Args:

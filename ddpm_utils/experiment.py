@@ -131,6 +131,11 @@ class Experiment:
         return output() / "figures" / self.slug
 
     @property
+    def table_path(self) -> Path:
+        """Where notebook 04 leaves its rows of the results table."""
+        return output() / "data" / "runs" / self.slug / "table.json"
+
+    @property
     def shipped_folder(self) -> Path:
         """Where the project keeps weights and recorded results for this schedule and network, if it has any."""
         return data.PROJECT / "data" / "checkpoints" / self.slug

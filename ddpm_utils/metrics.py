@@ -4,6 +4,7 @@ Images come in the project's range [−0.5, 0.5]; piq sees them in [0, 1]. FID a
 so that one pass of a feature extractor serves FID, KID, floor and interval.
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
@@ -133,7 +134,9 @@ def fid_interval(fake: Features, real: Features, *, resamples: int = 100, seed: 
 def kid(fake: Features, real: Features, *, seed: int = 0, subsets: int = 50) -> tuple[float, float]:
     """Kernel distance (Bińkowski et al. 2018), mean and standard deviation over subsets; unbiased, near 0 is best."""
     size = min(len(fake), len(real), 1000) // 2
-    metric = KernelInceptionDistance(_Given(fake.shape[1]), subsets=subsets, subset_size=size, normalize=True)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save all extracted features")
+        metric = KernelInceptionDistance(_Given(fake.shape[1]), subsets=subsets, subset_size=size, normalize=True)
     metric.update(real, real=True)
     metric.update(fake, real=False)
     with torch.random.fork_rng(devices=[]):

@@ -13,20 +13,14 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pandas as pd
 from torch import Tensor
 
-from ddpm_utils import checkpoints, metrics
-from ddpm_utils.classifier import load_classifier
+from ddpm_utils import checkpoints
 from ddpm_utils.data import Dataset
-from ddpm_utils.experiment import Decoder, Experiment
-from ddpm_utils.forward import diffuse
-from ddpm_utils.sampling import MatchedStart, Noise, ancestral, sample, standard_start
-from ddpm_utils.training import NoisePrediction, validate
-
-START_SEED = 1_000_000  # seeds of unconditional samples: this and following ones
-NOISE_SEED = 2_000_000  # seeds of reconstructions
+from ddpm_utils.evaluation import RESTORE_SEED, degrade, evaluate, footnotes, generate, table_1, to_markdown
+from ddpm_utils.experiment import PUBLISHED, Decoder, Experiment
+from ddpm_utils.sampling import ancestral, sample
 
 
 class Recorded(NamedTuple):
@@ -52,6 +46,16 @@ def load_recorded(experiment: Experiment) -> Recorded | None:
         pd.read_csv(folder / "losses.csv"),
         {name: tensor.float() for name, tensor in pictures.items()},
     )
+
+
+def recorded_table() -> str:
+    """Table 1 of what is recorded for the report's two runs, in Markdown with its footnotes: the README's table."""
+    experiments = [Experiment(**values) for values in PUBLISHED.values()]
+    found = [(experiment, load_recorded(experiment)) for experiment in experiments]
+    results = [(experiment, recorded.results) for experiment, recorded in found if recorded]
+    table = pd.concat([table_1(experiment, recorded) for experiment, recorded in results])
+    notes = [f"{experiment.title}\n{footnotes(recorded)}" for experiment, recorded in results]
+    return "\n\n".join([to_markdown(table), *notes])
 
 
 def shown_steps(T: int) -> list[int]:
@@ -95,6 +99,7 @@ def record(
             samples=samples,
             reconstructions=reconstructions,
             calls=calls,
+            inception_weights="download",
             on_progress=on_progress,
         ),
     }
@@ -104,102 +109,6 @@ def record(
     text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
     checkpoints.write_bytes(folder / "results.json", text.encode())
     return folder
-
-
-def evaluate(
-    experiment: Experiment,
-    dataset: Dataset,
-    decoder: Decoder,
-    *,
-    samples: int,
-    reconstructions: int,
-    calls: int,
-    starts: tuple[str, ...] = ("standard", "matched"),
-    on_progress: Callable[[str], None] = lambda line: None,
-) -> dict:
-    """Table 1 for one decoder: test loss, reconstruction by both protocols, FID and KID from each start.
-
-    Args:
-        starts: "standard", N(0, I), and "matched", a Gaussian with z_T's true mean and covariance.
-
-    Raises:
-        ValueError: if the test set holds fewer images than asked for.
-    """
-    test = dataset.test.images
-    if not 1 <= reconstructions <= len(test):
-        raise ValueError(f"reconstructions must be in 1…{len(test)}, the test images, not {reconstructions}.")
-    if not 2 <= samples <= len(test) // 2:
-        raise ValueError(f"samples must be in 2…{len(test) // 2}, half the test images, not {samples}.")
-    losses = validate(decoder.network, NoisePrediction(experiment.noise_schedule), test, seed=experiment.seed)
-    on_progress(f"Test loss on {len(test)} images: {losses.mean():.5f}.")
-    restored = reconstruct(experiment, decoder, test[:reconstructions], calls=calls)
-    quality = {p: metrics.image_quality(restored, test[:reconstructions], p) for p in metrics.PROTOCOLS}
-    on_progress(f"Reconstructions: {quality}.")
-    classifier, description = load_classifier()
-    real = metrics.features(classifier.embed, test[: 2 * samples])
-    distributions = {}
-    for start in starts:
-        images = generate(experiment, dataset, decoder, samples, calls=calls, start=start)
-        fake = metrics.features(classifier.embed, images)
-        distributions[start] = metrics.distribution_quality(fake, real, seed=experiment.seed)
-        distributions[start]["mean pixel"] = metrics.to_unit(images).mean().item()
-        on_progress(f"From the {start} start: {distributions[start]}.")
-    return {
-        "sampler": f"ancestral, variance beta, {min(calls, experiment.T)} calls",
-        "test images": len(test),
-        "test loss": losses.mean().item(),
-        "test loss standard error": (losses.std() / len(test) ** 0.5).item(),
-        "reconstruction": {"images": reconstructions, "from step": experiment.T, **quality},
-        "distribution": distributions,
-        "features": {
-            "network": "digit classifier",
-            "layer": "global mean before the last linear layer",
-            "width": classifier.features,
-            "sha256": description["sha256"],
-            "test accuracy": description["test_accuracy"],
-        },
-        "data sha256": dataset.sha256,
-    }
-
-
-def generate(
-    experiment: Experiment,
-    dataset: Dataset,
-    decoder: Decoder,
-    count: int,
-    *,
-    calls: int,
-    start: str = "standard",
-    **options,
-) -> Tensor:
-    """Unconditional samples by strided ancestral sampling, shape (count, 1, 28, 28).
-
-    Raises:
-        ValueError: if the start is neither "standard" nor "matched".
-    """
-    schedule = experiment.noise_schedule.subset(min(calls, experiment.T))
-    if start not in ("standard", "matched"):
-        raise ValueError(f"start must be standard or matched, not {start!r}.")
-    first = standard_start if start == "standard" else MatchedStart(dataset.train.images, schedule)
-    seeds = range(START_SEED, START_SEED + count)
-    return sample(partial(ancestral, decoder.network, schedule), seeds, start=first, **options)[0]
-
-
-def degrade(experiment: Experiment, images: Tensor, t: int | None = None) -> Tensor:
-    """z_t of each image (z_T if t is None), with noise of its own seed."""
-    noise = Noise(range(NOISE_SEED, NOISE_SEED + len(images)))()
-    return diffuse(images, experiment.T if t is None else t, noise, experiment.noise_schedule)
-
-
-def reconstruct(
-    experiment: Experiment, decoder: Decoder, images: Tensor, *, calls: int, t: int | None = None
-) -> Tensor:
-    """Conditional samples: images degraded to z_t (z_T if t is None) and restored in at most `calls` steps."""
-    t = experiment.T if t is None else t
-    steps = np.unique(np.linspace(t / min(calls, t), t, min(calls, t)).round().astype(int))
-    sampler = partial(ancestral, decoder.network, experiment.noise_schedule.subset(steps))
-    seeds = range(2 * NOISE_SEED, 2 * NOISE_SEED + len(images))  # other noise than went in
-    return sample(sampler, seeds, z=degrade(experiment, images, t))[0]
 
 
 def _pictures(experiment: Experiment, dataset: Dataset, decoder: Decoder, on_progress: Callable[[str], None]) -> dict:
@@ -224,7 +133,7 @@ def _pictures(experiment: Experiment, dataset: Dataset, decoder: Decoder, on_pro
         pictures[f"{name}/samples"] = generate(experiment, dataset, then, 16, **all_steps)
         images, kept = sample(
             partial(ancestral, network, experiment.noise_schedule),
-            range(2 * NOISE_SEED, 2 * NOISE_SEED + len(digits)),
+            range(RESTORE_SEED, RESTORE_SEED + len(digits)),
             z=z,
             keep=times[:-1],
         )

@@ -3,7 +3,7 @@
 import json
 import multiprocessing
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, wait
 from pathlib import Path
 from queue import Queue
@@ -14,7 +14,8 @@ import papermill
 
 from ddpm_utils.checkpoints import write_bytes
 from ddpm_utils.data import PROJECT
-from ddpm_utils.experiment import output
+from ddpm_utils.evaluation import to_markdown
+from ddpm_utils.experiment import Experiment
 
 NOTEBOOKS = PROJECT / "notebooks"
 
@@ -120,19 +121,16 @@ def execute_chains(chains: list[list[Job]], *, bars: bool = False) -> Iterator[J
                 future.result()  # raises what the worker raised
 
 
-def results_table(slugs: list[str]) -> pd.DataFrame:
-    """One row per experiment and source (published, recorded, this run): Table 1 of the report, completed."""
-    rows = []
-    for slug in slugs:
-        path = output() / "data" / "runs" / slug / "results.json"
-        if path.exists():
-            rows += json.loads(path.read_text(encoding="utf-8"))
+def results_table(experiments: Iterable[Experiment]) -> pd.DataFrame:
+    """The rows that notebook 04 left for each experiment, in one table: Table 1 of the report, completed."""
+    paths = [experiment.table_path for experiment in experiments]
+    rows = [row for path in paths if path.exists() for row in json.loads(path.read_text(encoding="utf-8"))]
     return pd.DataFrame(rows)
 
 
 def write_table(table: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write a table as results.csv and results.md."""
+    """Write a table as results.csv (all digits) and results.md (rounded); returns their paths."""
     paths = [folder / "results.csv", folder / "results.md"]
     write_bytes(paths[0], table.to_csv(index=False).encode())
-    write_bytes(paths[1], (table.to_markdown(index=False, floatfmt=".4g") + "\n").encode())
+    write_bytes(paths[1], (to_markdown(table) + "\n").encode())
     return paths

@@ -291,8 +291,7 @@ def validate(
     training = network.training
     network.eval()
     device = next(network.parameters()).device
-    t = 1 + torch.arange(len(images)) * objective.T // len(images)
-    t = t[torch.randperm(len(images), generator=generator_for(seed, "validation t"))]
+    t = validation_steps(len(images), objective.T, seed=seed)
     losses = []
     for chunk, start in enumerate(range(0, len(images), VALIDATION_CHUNK)):
         part = slice(start, start + VALIDATION_CHUNK)
@@ -301,6 +300,12 @@ def validate(
         losses.append(objective(network, *values).cpu())
     network.train(training)
     return torch.cat(losses)
+
+
+def validation_steps(count: int, T: int, *, seed: int = 0) -> Int[Tensor, " count"]:
+    """The t of each image on the validation grid: spread evenly over 1…T, in an order drawn from the seed."""
+    t = 1 + torch.arange(count) * T // count
+    return t[torch.randperm(count, generator=generator_for(seed, "validation t"))]
 
 
 def generator_for(seed: int, *key: int | str) -> torch.Generator:

@@ -1,6 +1,7 @@
 """A slider panel around any draw function."""
 
 import io
+import time
 from collections.abc import Callable
 
 import ipywidgets
@@ -26,10 +27,7 @@ def panel(draw: Callable[..., Figure], **controls: ipywidgets.ValueWidget) -> ip
         except Exception as error:
             message.value = f"<b>{type(error).__name__}</b>: {error}"
             return
-        content = io.BytesIO()
-        figure.savefig(content, format="png")
-        plt.close(figure)
-        picture.value = content.getvalue()
+        picture.value = to_png(figure)
         message.value = ""
 
     for control in controls.values():
@@ -46,3 +44,30 @@ def slider(values: range | list, value, description: str, *, unit: str = "") -> 
     return ipywidgets.SelectionSlider(
         options=options, value=value, description=description, continuous_update=False, style=style, layout=layout
     )
+
+
+class LiveFigure:
+    """A picture that is drawn again while something runs, but not more often than every few seconds.
+
+    Args:
+        seconds: the least time between two drawings.
+    """
+
+    def __init__(self, seconds: float = 2.0):
+        self.view = ipywidgets.Image(format="png")
+        self.seconds = seconds
+        self._drawn = -seconds
+
+    def draw(self, make: Callable[[], Figure]) -> None:
+        """Show the figure that `make` returns, if it is time."""
+        if time.monotonic() - self._drawn >= self.seconds:
+            self.view.value = to_png(make())
+            self._drawn = time.monotonic()
+
+
+def to_png(figure: Figure) -> bytes:
+    """A figure as PNG; it is closed."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png")
+    plt.close(figure)
+    return content.getvalue()

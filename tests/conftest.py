@@ -1,0 +1,72 @@
+"""What the tests share: shape annotations that are checked, data, folders and another implementation."""
+
+import os
+from pathlib import Path
+
+import jaxtyping
+import matplotlib
+import numpy as np
+import pytest
+import torch
+
+matplotlib.use("Agg")
+PACKAGE = Path(__file__).resolve().parents[1] / "ddpm_utils"
+NOT_CHECKED = {"training"}  # beartype cannot check its Protocol, which is not runtime_checkable
+jaxtyping.install_import_hook(
+    [f"ddpm_utils.{path.stem}" for path in PACKAGE.glob("*.py") if path.stem not in NOT_CHECKED],
+    "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float, too
+)
+
+from ddpm_utils import data  # noqa: E402  (after the hook)
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Annotations are not checked, as when users run it: for tests of what the code itself refuses."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.fixture(scope="session")
+def digits() -> data.Dataset:
+    """The 5,000 embedded digits."""
+    return data.load("mnist_5k")
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """The folder that holds the complete MNIST."""
+    root = os.environ.get("DDPM_DATA")
+    if not root:
+        pytest.skip("needs the full MNIST: set DDPM_DATA to the folder that holds MNIST/raw")
+    return Path(root)
+
+
+@pytest.fixture(scope="session")
+def mnist(mnist_root) -> data.Dataset:
+    """The complete MNIST."""
+    return data.load("mnist", mnist_root)
+
+
+@pytest.fixture
+def output(tmp_path, monkeypatch) -> Path:
+    """Runs and figures are written here."""
+    monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def diffusers_scheduler():
+    """Makes a scheduler of diffusers for one of our schedules, with tables in double precision.
+
+    Its arrays have no entry for the identity: index t − 1 there is step t here.
+    """
+
+    def make(kind: type, schedule, **options):
+        scheduler = kind(schedule.T, trained_betas=schedule.beta[1:].tolist(), clip_sample=False, **options)
+        scheduler.betas = torch.from_numpy(np.array(schedule.beta[1:]))
+        scheduler.alphas = 1 - scheduler.betas
+        scheduler.alphas_cumprod = scheduler.alphas.cumprod(0)
+        scheduler.one = scheduler.final_alpha_cumprod = torch.tensor(1.0, dtype=torch.float64)
+        return scheduler
+
+    return make

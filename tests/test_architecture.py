@@ -1,0 +1,56 @@
+"""Imports point one way and never form a circle."""
+
+import ast
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+import ddpm_utils
+
+PACKAGE = Path(ddpm_utils.__file__).parent
+MODULES = {path.stem: path for path in PACKAGE.glob("*.py")}
+
+ALLOWED: dict[str, set[str]] = {
+    "schedules": set(),
+    "data": set(),
+    "networks": set(),
+    "checkpoints": set(),
+    "metrics": set(),
+    "plots": set(),
+    "widgets": set(),
+    "forward": {"schedules"},
+    "degradations": {"networks"},
+    "training": {"checkpoints", "forward", "schedules"},
+    "sampling": {"forward", "schedules"},
+    "classifier": {"checkpoints", "data", "networks", "training"},
+}
+
+
+def imports(name: str) -> set[str]:
+    """The package's modules that a module imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.removeprefix("ddpm_utils.") for alias in node.names if "ddpm_utils" in alias.name}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} imports relatively"
+            if node.module == "ddpm_utils":
+                found |= {alias.name for alias in node.names}
+            elif node.module.startswith("ddpm_utils."):
+                found.add(node.module.removeprefix("ddpm_utils."))
+    return found & MODULES.keys()
+
+
+def test_reads_both_kinds_of_import():
+    assert {"forward", "schedules"} <= imports("sampling")  # from ddpm_utils.forward import …
+    assert "checkpoints" in imports("classifier")  # from ddpm_utils import …
+
+
+@pytest.mark.parametrize("name", ALLOWED)
+def test_a_module_imports_only_what_it_may(name):
+    assert imports(name) <= ALLOWED[name]
+
+
+def test_there_is_no_circle():
+    TopologicalSorter({name: imports(name) for name in MODULES}).prepare()  # raises CycleError

@@ -1,0 +1,135 @@
+import errno
+import os
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+
+from ddpm_utils import checkpoints
+from ddpm_utils.checkpoints import CheckpointError
+
+TENSORS = {"weight": torch.tensor([[1.0, -2.0]]), "step": torch.tensor(3.0), "index": torch.tensor([1, 2])}
+DESCRIPTION = {"schedule": "constant", "beta": 0.1, "epochs": [1, 2]}
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    checkpoints.save(path, TENSORS, DESCRIPTION)
+    return path
+
+
+def test_round_trip(path):
+    tensors, description = checkpoints.load(path)
+    assert description == DESCRIPTION
+    assert tensors.keys() == TENSORS.keys()
+    assert all(torch.equal(tensors[name], TENSORS[name]) for name in TENSORS)
+    assert {name: tensor.dtype for name, tensor in tensors.items()}["index"] == torch.int64
+
+
+def test_missing(tmp_path):
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*none"):
+        checkpoints.load(tmp_path / "none")
+
+
+def test_truncated_anywhere(path):
+    content = path.read_bytes()
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(CheckpointError, match=r"weights\.safetensors is damaged"):
+            checkpoints.load(path)
+
+
+def test_altered_anywhere(path):
+    content = path.read_bytes()
+    for position in range(len(content)):
+        altered = bytearray(content)
+        altered[position] ^= 1 << position % 8
+        path.write_bytes(altered)
+        with pytest.raises(CheckpointError, match=r"weights\.safetensors is damaged"):
+            checkpoints.load(path)
+
+
+def test_safetensors_of_another_origin(path):
+    safetensors.torch.save_file(TENSORS, path)
+    with pytest.raises(CheckpointError, match="does not match its sha256"):
+        checkpoints.load(path)
+
+
+def test_pickle(path):
+    torch.save(TENSORS, path)
+    with pytest.raises(CheckpointError, match="damaged or truncated"):
+        checkpoints.load(path)
+
+
+def test_load_network(tmp_path):
+    network, other = nn.Linear(3, 2), nn.Linear(3, 2)
+    checkpoints.save(tmp_path / "linear", network.state_dict(), DESCRIPTION)
+    assert checkpoints.load_network(tmp_path / "linear", other, schedule="constant", beta=0.1) == DESCRIPTION
+    assert torch.equal(other.weight, network.weight)
+
+
+@pytest.mark.parametrize("network", [nn.Linear(2, 2), nn.Linear(3, 2, bias=False), nn.Conv2d(3, 2, 1)])
+def test_another_network(network, tmp_path):
+    checkpoints.save(tmp_path / "linear", nn.Linear(3, 2).state_dict(), {})
+    with pytest.raises(CheckpointError, match=f"holds the weights of another network than {type(network).__name__}"):
+        checkpoints.load_network(tmp_path / "linear", network)
+
+
+def test_another_schedule(path):
+    with pytest.raises(CheckpointError, match="has schedule = 'constant', but 'cosine' was asked for"):
+        checkpoints.load_network(path, nn.Linear(3, 2), schedule="cosine")
+
+
+def test_full_disk_leaves_the_old_file(path, monkeypatch):
+    def no_space(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    before = path.read_bytes()
+    monkeypatch.setattr(checkpoints.os, "fsync", no_space)
+    with pytest.raises(CheckpointError, match=r"could not be saved \(No space left on device\); nothing was changed"):
+        checkpoints.save(path, {"weight": torch.zeros(5)}, {})
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_no_permission_leaves_the_old_file(path, monkeypatch):
+    def denied(*_, **__):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    before = path.read_bytes()
+    monkeypatch.setattr(checkpoints.tempfile, "mkstemp", denied)
+    with pytest.raises(CheckpointError, match=r"could not be saved \(Permission denied\)"):
+        checkpoints.save(path, {}, {})
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_interrupt_leaves_the_old_file(path, monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    before = path.read_bytes()
+    monkeypatch.setattr(checkpoints.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        checkpoints.save(path, {}, {})
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_folder_that_cannot_be(path):
+    with pytest.raises(CheckpointError, match="could not be saved"):
+        checkpoints.write_bytes(path / "below a file", b"")
+
+
+def test_digest_sees_names_types_shapes_and_values():
+    tensors = {"a": torch.zeros(2, 2)}
+    others = [
+        {"b": torch.zeros(2, 2)},
+        {"a": torch.zeros(4)},
+        {"a": torch.zeros(2, 2, dtype=torch.int32)},
+        {"a": torch.ones(2, 2)},
+    ]
+    digests = {checkpoints.digest(t) for t in (tensors, *others)} | {checkpoints.digest(tensors, "text")}
+    assert len(digests) == 6

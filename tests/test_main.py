@@ -1,0 +1,40 @@
+"""The ddpm command: parameters, refusals, and training from a terminal."""
+
+import pytest
+
+from ddpm_utils.__main__ import main, parse
+
+
+def test_values_are_python_literals_or_text():
+    values = parse(["beta=0.1", "T=200", "dataset=mnist", "resume=False"])
+    assert values == {"beta": 0.1, "T": 200, "dataset": "mnist", "resume": False}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["train", "beta"], "parameters are given as name=value, not 'beta'."),
+        (["train", "betta=0.1"], "there is no parameter 'betta'; there are schedule, beta"),
+        (["train", "beta=2.0"], "beta must lie strictly between 0 and 1, not 2.0."),
+        (["train", "T=1.5"], "T must be an integer, not 1.5."),
+        (["train", "schedule=quadratic"], "schedule must be one of constant, linear, cosine, not 'quadratic'."),
+        (["run", "epoch=1"], "there is no parameter 'epoch'"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, sentence, capsys):
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"ddpm: {sentence}")
+    assert error.count("\n") == 1
+
+
+def test_trains_and_resumes(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
+    arguments = ["train", "dataset=mnist_5k", "batch_size=1600", "T=20"]
+    assert main([*arguments, "epochs=1"]) == 0
+    assert main([*arguments, "epochs=2"]) == 0
+    assert "2 steps done" in capsys.readouterr().out
+    folder = tmp_path / "data" / "runs" / "constant-beta0.001-T20-cnn" / "mnist_5k-seed0"
+    assert len((folder / "losses.csv").read_text().splitlines()) == 3
+    assert main(["clean"]) == 0
+    assert not folder.exists()

@@ -1,0 +1,117 @@
+"""The notebooks: executed and complete, the same again (nbval), and with other parameters (papermill)."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ddpm_utils import sweep
+
+NOTEBOOKS = sorted(sweep.NOTEBOOKS.glob("*.ipynb"))
+COMPARED = 4  # cells with text output that nbval compares, at least, in each notebook
+OTHER_PARAMETERS = {
+    "01_forward_process": [
+        {"schedule": "cosine", "T": 100},
+        {"schedule": "linear", "beta_max": 0.05, "T": 3},
+    ],
+    "02_training": [{"schedule": "linear", "T": 50, "epochs": 1, "batch_size": 1600, "network": "cnn_plane_norm"}],
+    "03_sampling": [{"beta": 0.1, "T": 200, "calls": 10, "shown": 8}],
+    "04_evaluation": [{"beta": 0.1, "T": 200, "calls": 8, "samples": 50, "images": 16, "weights": "shipped"}],
+    "05_custom_degradation": [{"T": 5, "seed": 1, "algorithm": 1, "steps": 5}],
+}
+
+
+def by_name(path: Path) -> str:
+    return path.stem
+
+
+def code_cells(path: Path) -> list[dict]:
+    return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+
+
+def text_outputs(cell: dict) -> list[str]:
+    """What nbval compares of a cell: its text, unless the cell is marked."""
+    if "NBVAL_IGNORE_OUTPUT" in "".join(cell["source"]):
+        return []
+    return ["".join(output["text"]) for output in cell["outputs"] if output["output_type"] == "stream"]
+
+
+def nbval(path: Path, folder: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "-p", "no:xdist", "-q", str(path)]
+    environment = os.environ | {"DDPM_OUTPUT": str(folder)}
+    return subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True)
+
+
+def test_all_five_are_there():
+    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_is_executed_from_top_to_bottom(path):
+    cells = code_cells(path)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert not any(output["output_type"] == "error" for cell in cells for output in cell["outputs"])
+    assert sum(bool(text_outputs(cell)) for cell in cells) >= COMPARED
+    assert any("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_follows_the_skeleton(path):
+    cells = code_cells(path)
+    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) == 1
+    assert max(len("".join(cell["source"]).splitlines()) for cell in cells if "tags" not in cell["metadata"]) <= 15
+    assert path.stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_gives_the_stored_outputs_again(path, tmp_path):
+    result = nbval(path, tmp_path)
+    assert result.returncode == 0, result.stdout[-4000:]
+    assert re.search(r"\d+ passed", result.stdout)
+
+
+def test_a_changed_number_is_noticed(tmp_path):
+    """The first printed number of notebook 01, changed in its last digit, makes nbval fail."""
+    notebook = json.loads(NOTEBOOKS[0].read_text(encoding="utf-8"))
+    for last, cell in enumerate(notebook["cells"]):  # noqa: B007
+        numbers = re.search(r"\d", "".join(text_outputs(cell))) if cell["cell_type"] == "code" else None
+        if numbers:
+            break
+    notebook["cells"] = notebook["cells"][: last + 1]
+    output = next(o for o in cell["outputs"] if o["output_type"] == "stream" and re.search(r"\d", "".join(o["text"])))
+    copy = tmp_path / "copy.ipynb"
+    copy.write_text(json.dumps(notebook), encoding="utf-8")
+    assert nbval(copy, tmp_path).returncode == 0
+    output["text"] = re.sub(r"\d(?=\D*$)", lambda digit: str((int(digit[0]) + 1) % 10), "".join(output["text"]))
+    copy.write_text(json.dumps(notebook), encoding="utf-8")
+    assert nbval(copy, tmp_path).returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [(name, values) for name, sets in OTHER_PARAMETERS.items() for values in sets]
+)
+def test_runs_with_other_parameters(name, parameters, tmp_path, monkeypatch):
+    monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
+    job = sweep.Job(name, parameters, tmp_path / f"{name}.ipynb")
+    sweep.check(name, parameters)
+    assert sweep.execute(job, threads=1).error is None
+    assert job.target.exists()
+    assert list((tmp_path / "figures").rglob("*.png"))
+
+
+def test_a_bad_value_ends_with_one_sentence(tmp_path, monkeypatch):
+    monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
+    done = sweep.execute(sweep.Job("01_forward_process", {"beta": 2.0}, tmp_path / "bad.ipynb"), threads=1)
+    assert done.error == "ValueError: beta must lie strictly between 0 and 1, not 2.0."
+    assert not (tmp_path / "bad.ipynb").exists()
+
+
+def test_unknown_names_are_refused_before_anything_starts():
+    with pytest.raises(ValueError, match="01_forward_process has no parameter 'betta'; it has schedule, beta"):
+        sweep.check("01_forward_process", {"betta": 0.1})
+    with pytest.raises(ValueError, match="there is no notebook '06_missing'; there are 01_forward_process"):
+        sweep.check("06_missing", {})
