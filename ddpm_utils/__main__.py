@@ -147,7 +147,7 @@ def train(values: dict) -> None:
     experiment = make_experiment({"dataset": "mnist"} | values)
     dataset = experiment.load_data()
     print(dataset.source)
-    run = experiment.open_run()
+    run = experiment.open_run(dataset)
     print(f"Run folder: {relative(experiment.run_folder)}, {run.step} steps done.")
     total = len(dataset.train) // experiment.batch_size * experiment.epochs
     with tqdm(total=total, initial=run.step, unit="step") as bar:

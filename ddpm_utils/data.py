@@ -8,7 +8,9 @@ import hashlib
 import io
 import os
 import socket
+import tempfile
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +79,7 @@ class Dataset:
     validation: Part
     test: Part
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """A hash of every pixel and label, which tables name."""
         digest = hashlib.sha256()
@@ -173,11 +175,17 @@ def _read_embedded() -> dict[str, np.ndarray]:
 
 
 def _download(name: str, root: Path) -> None:
-    """torchvision's download, but no server may keep us waiting."""
+    """torchvision's download, but no server may keep us waiting, and files arrive complete or not at all."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
-        getattr(torchvision.datasets, DATASETS[name])(root, download=True)
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
+            getattr(torchvision.datasets, DATASETS[name])(folder, download=True)
+            target = root / DATASETS[name] / "raw"
+            target.mkdir(parents=True, exist_ok=True)
+            for file in SHA256[DATASETS[name]]:
+                (Path(folder) / DATASETS[name] / "raw" / file).replace(target / file)
     finally:
         socket.setdefaulttimeout(before)
 

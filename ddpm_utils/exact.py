@@ -16,7 +16,7 @@ from scipy.special import logsumexp
 LIMIT = 10.0  # quadrature over z runs from −LIMIT to LIMIT, where N(0, 1) has fallen to 1e-22
 POINTS = 8001
 
-Values = Float64[np.ndarray, "..."]
+Values = Float64[np.ndarray, "..."] | np.float64
 
 
 def log_normal(value: ArrayLike, mean: ArrayLike, deviation: float) -> Values:

@@ -83,6 +83,8 @@ class Experiment:
         for name, least in {"epochs": 1, "batch_size": 1, "seed": 0}.items():
             if getattr(self, name) < least:
                 raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
+        if self.seed >= 2**63:
+            raise ValueError(f"seed must be less than 2**63, not {self.seed}.")
         if not 0 < self.learning_rate < 1:
             raise ValueError(f"learning_rate must lie strictly between 0 and 1, not {self.learning_rate!r}.")
         if not re.fullmatch(r"(\w[\w.-]*)?", self.run_name, re.ASCII):
@@ -99,14 +101,14 @@ class Experiment:
     def title(self) -> str:
         """The schedule, as a figure's title names it."""
         names = {"beta": "β", "beta_min": "β_min", "beta_max": "β_max", "T": "T"}
-        values = [f"{names[name]} = {getattr(self, name):g}" for name in SCHEDULES[self.schedule][1]]
+        values = [f"{names[name]} = {getattr(self, name)}" for name in SCHEDULES[self.schedule][1]]
         return f"{self.schedule} schedule, {', '.join(values)}"
 
     @property
     def slug(self) -> str:
         """A folder's name for this schedule and network."""
         short = {"beta": "beta", "beta_min": "min", "beta_max": "max", "T": "T"}
-        values = [f"{short[name]}{getattr(self, name):g}" for name in SCHEDULES[self.schedule][1]]
+        values = [f"{short[name]}{getattr(self, name)}" for name in SCHEDULES[self.schedule][1]]
         return "-".join([self.schedule, *values, self.network])
 
     @property
@@ -117,8 +119,8 @@ class Experiment:
 
     @property
     def description(self) -> dict:
-        """What two runs must share for one to continue the other."""
-        return self.identity | {"dataset": self.dataset, "batch_size": self.batch_size, "seed": self.seed}
+        """What two runs must share for one to continue the other, apart from their data."""
+        return self.identity | {"batch_size": self.batch_size, "seed": self.seed}
 
     @property
     def run_folder(self) -> Path:
@@ -154,8 +156,12 @@ class Experiment:
             torch.manual_seed(self.seed)
             return NETWORKS[self.network]()
 
-    def open_run(self, *, resume: bool = True) -> Run:
+    def open_run(self, dataset: data.Dataset, *, resume: bool = True) -> Run:
         """The run in `run_folder`, new or to be continued.
+
+        Args:
+            dataset: what `load_data` gave, which offline is not what `dataset` names; the run is labelled with it.
+            resume: False refuses a folder that holds a run.
 
         Raises:
             CheckpointError: if the folder holds another run, is damaged, or resume is False and it is not new.
@@ -168,7 +174,7 @@ class Experiment:
             self.make_network(),
             learning_rate=self.learning_rate,
             folder=self.run_folder,
-            description=self.description,
+            description=self.description | {"dataset": dataset.name, "data_sha256": dataset.sha256},
             snapshots=SNAPSHOT_EPOCHS,
         )
 
@@ -203,14 +209,13 @@ class Experiment:
         origin = {own: "from the run of 02_training", shipped: "shipped with the project"}.get(path)
         if path is None:
             path, origin = own, "trained here just now, since there were none"
-            for _ in self.train(self.open_run(), self.load_data()):
+            dataset = self.load_data()
+            for _ in self.train(self.open_run(dataset), dataset):
                 pass
         network = self.make_network()
         found = checkpoints.load_network(path, network, **self.identity)
-        source = (
-            f"Weights {origin}: {found['epoch']} epochs on {found['dataset']}, "
-            f"validation loss {found['validation_loss']:.4f}."
-        )
+        epochs = f"{found['epoch']} epoch{'s' if found['epoch'] > 1 else ''}"
+        source = f"Weights {origin}: {epochs} on {found['dataset']}, validation loss {found['validation_loss']:.4f}."
         return Decoder(network.requires_grad_(False).eval(), found, source)
 
 

@@ -19,6 +19,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 Images = Float[Tensor, "n 1 28 28"]
 Features = Float[Tensor, "n width"]
+RealFeatures = Float[Tensor, "m width"]
 PROTOCOLS = ("corrected", "published")
 PUBLISHED_BATCH = 512  # the report's RMSE is the root of the mean over a batch of so many images
 
@@ -105,7 +106,7 @@ class _Given(nn.Module):
         return features
 
 
-def fid(fake: Features, real: Features) -> float:
+def fid(fake: Features, real: RealFeatures) -> float:
     """Fréchet distance of the Gaussians fitted to two sets of features (Heusel et al. 2017), lower is better.
 
     It is biased upward for few images (Chong & Forsyth 2020): compare only values at the same count, and
@@ -117,7 +118,7 @@ def fid(fake: Features, real: Features) -> float:
     return metric.compute().item()
 
 
-def fid_interval(fake: Features, real: Features, *, resamples: int = 100, seed: int = 0) -> tuple[float, float]:
+def fid_interval(fake: Features, real: RealFeatures, *, resamples: int = 100, seed: int = 0) -> tuple[float, float]:
     """A 95 % interval of the FID over the draw of the fakes: the basic bootstrap, floored at 0.
 
     Resampling repeats images, which raises every replicate's FID; the basic interval, 2·FID − quantile,
@@ -131,7 +132,7 @@ def fid_interval(fake: Features, real: Features, *, resamples: int = 100, seed: 
     return max(0.0, centre - high), max(0.0, centre - low)
 
 
-def kid(fake: Features, real: Features, *, seed: int = 0, subsets: int = 50) -> tuple[float, float]:
+def kid(fake: Features, real: RealFeatures, *, seed: int = 0, subsets: int = 50) -> tuple[float, float]:
     """Kernel distance (Bińkowski et al. 2018), mean and standard deviation over subsets; unbiased, near 0 is best."""
     size = min(len(fake), len(real), 1000) // 2
     with warnings.catch_warnings():
@@ -145,7 +146,7 @@ def kid(fake: Features, real: Features, *, seed: int = 0, subsets: int = 50) -> 
     return mean.item(), deviation.item()
 
 
-def distribution_quality(fake: Features, real: Features, *, seed: int = 0) -> dict[str, float | list[float] | int]:
+def distribution_quality(fake: Features, real: RealFeatures, *, seed: int = 0) -> dict[str, float | list[float] | int]:
     """FID with its interval and its floor, and KID, of generated images against as many real ones.
 
     Args:

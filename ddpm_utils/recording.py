@@ -85,7 +85,7 @@ def record(
     dataset = experiment.load_data()
     decoder = experiment.load_decoder("run")
     folder = experiment.shipped_folder
-    label = decoder.description | {"data_sha256": dataset.sha256}
+    label = decoder.description
     weights = decoder.network.state_dict()
     on_progress(decoder.source)
     pictures = _pictures(experiment, dataset, decoder, on_progress)

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+LARGEST_T = 1_000_000
 SMALLEST_ALPHA = 1e-60  # below, 1/√α_t no longer fits float32 images
 
 
@@ -31,6 +32,8 @@ class NoiseSchedule:
         beta: shape (T+1,), β_0 = 0 and every other β_t in (0, 1).
         time: shape (T+1,), what the decoder is told at step t, in [0, 1]; t/T unless the schedule is a
             subset of a longer one (see `subset`).
+        alpha: shape (T+1,), α_t = ∏_{s≤t}(1−β_s) where it is known better than as this product; a subset keeps
+            the values of the longer schedule.
 
     All three arrays are float64 and read-only.
 
@@ -40,6 +43,7 @@ class NoiseSchedule:
 
     beta: np.ndarray
     time: np.ndarray | None = None
+    alpha: np.ndarray | None = None
 
     def __post_init__(self):
         beta = _read_only(self.beta)
@@ -50,16 +54,16 @@ class NoiseSchedule:
         time = _read_only(np.linspace(0, 1, len(beta)) if self.time is None else self.time)
         if time.shape != beta.shape:
             raise ValueError(f"time must have the shape of beta, {beta.shape}, not {time.shape}.")
-        alpha = np.cumprod(1 - beta)
+        alpha = _read_only(np.cumprod(1 - beta) if self.alpha is None else self.alpha)
+        if alpha.shape != beta.shape or not np.allclose(alpha[1:], alpha[:-1] * (1 - beta[1:]), rtol=1e-3, atol=0):
+            raise ValueError("alpha must be the cumulative product of 1 − beta.")
         if alpha[-1] < SMALLEST_ALPHA:
             raise ValueError(
                 f"alpha at T = {len(beta) - 1} is {alpha[-1]:.0e}, below {SMALLEST_ALPHA:.0e}: "
                 "take a smaller beta or T."
             )
-        for name, value in {"beta": beta, "time": time, "alpha": _read_only(alpha)}.items():
+        for name, value in {"beta": beta, "time": time, "alpha": alpha}.items():
             object.__setattr__(self, name, value)
-
-    alpha = None  # set by __post_init__; shape (T+1,), alpha[0] == 1
 
     @property
     def T(self) -> int:
@@ -81,7 +85,8 @@ class NoiseSchedule:
             steps: the visited t's, increasing, in 1…T; or their number, spread evenly up to T.
 
         Raises:
-            ValueError: if a step is outside 1…T, or they do not increase.
+            ValueError: if a step is outside 1…T, they do not increase, or two are so far apart that nothing is left
+                of the signal between them.
         """
         if isinstance(steps, int | np.integer):
             if not 1 <= steps <= self.T:
@@ -92,14 +97,16 @@ class NoiseSchedule:
             raise ValueError(f"steps must increase and lie in 1…{self.T}.")
         alpha = self.alpha[visited]
         beta = np.concatenate([[0.0], 1 - alpha[1:] / alpha[:-1]])
-        return NoiseSchedule(beta, self.time[visited])
+        if beta.max() > 1 - 1e-12:
+            raise ValueError("take more steps: between two of these no signal is left.")
+        return NoiseSchedule(beta, self.time[visited], alpha)
 
 
 def constant(*, beta: float, T: int) -> NoiseSchedule:
     """β_t = β at every step: the report's two runs are (0.001, 2000) and (0.1, 200).
 
     Raises:
-        ValueError: if β is not in (0, 1) or T is not an integer ≥ 1.
+        ValueError: if β is not in (0, 1) or T is not an integer in 1…1,000,000.
     """
     _check_T(T)
     _check_beta(beta=beta)
@@ -110,7 +117,7 @@ def linear(*, beta_min: float = 1e-4, beta_max: float = 0.02, T: int = 1000) -> 
     """β_t = (t/T)(β_max − β_min) + β_min (equation 3; Ho et al. 2020).
 
     Raises:
-        ValueError: if β_min or β_max is not in (0, 1), β_min > β_max, or T is not an integer ≥ 1.
+        ValueError: if β_min or β_max is not in (0, 1), β_min > β_max, or T is not an integer in 1…1,000,000.
     """
     _check_T(T)
     _check_beta(beta_min=beta_min, beta_max=beta_max)
@@ -126,7 +133,7 @@ def cosine(*, T: int = 1000, offset: float = 0.008, beta_clip: float = 0.999) ->
     α is recomputed from the clipped β, so that the two agree at every t.
 
     Raises:
-        ValueError: if T is not an integer ≥ 1.
+        ValueError: if T is not an integer in 1…1,000,000.
     """
     _check_T(T)
     f = np.cos(math.pi / 2 * (np.arange(T + 1) / T + offset) / (1 + offset)) ** 2
@@ -153,8 +160,8 @@ def gather(table: np.ndarray, t: int | Int[Tensor, " batch"], like: Float[Tensor
 def _check_T(T: int) -> None:
     if not isinstance(T, int | np.integer) or isinstance(T, bool):
         raise ValueError(f"T must be an integer, not {T!r}.")
-    if T < 1:
-        raise ValueError(f"T must be at least 1, not {T}.")
+    if not 1 <= T <= LARGEST_T:
+        raise ValueError(f"T must be in 1…{LARGEST_T}, not {T}.")
 
 
 def _check_beta(**betas: float) -> None:

@@ -9,7 +9,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ VALIDATION_CHUNK = 256  # images that share one draw of noise on the validation 
 SAVE_SECONDS = 30  # at most so much work is lost when a run is killed
 
 
+@runtime_checkable
 class Objective(Protocol):
     """What a network is trained for. One call is one Monte Carlo estimate of the loss of each image."""
 
@@ -151,10 +152,12 @@ class Run:
         """The epoch with the lowest validation loss so far."""
         return min(self.history, key=lambda record: record.validation_loss, default=None)
 
-    def finish_epoch(self, record: EpochRecord) -> None:
-        """Append to the history; keep the weights if they are the best so far; save."""
+    def finish_epoch(self, record: EpochRecord, *, write: bool = True) -> None:
+        """Append to the history; then write the state, and the weights if they are the best so far."""
         self.history.append(record)
         self.epoch_losses = []
+        if not write:
+            return
         kept = {"best"} if self.best is record else set()
         if record.epoch in self.snapshots:
             kept.add(f"epoch{record.epoch}")
@@ -268,15 +271,17 @@ def train(
                 losses["validation"] = validate(run.evaluated, objective, validation, seed=seed).mean().item()
                 seconds = time.monotonic() - started
                 started = time.monotonic()
-                if accelerator.is_main_process:
-                    run.finish_epoch(EpochRecord(epoch, losses["epoch_train"], losses["validation"], round(seconds, 1)))
+                record = EpochRecord(epoch, losses["epoch_train"], losses["validation"], round(seconds, 1))
+                run.finish_epoch(record, write=accelerator.is_main_process)
+                saved = time.monotonic()
             elif time.monotonic() - saved > SAVE_SECONDS and accelerator.is_main_process:
                 run.save()
                 saved = time.monotonic()
             try:
                 yield Progress(epoch, run.step, losses)
             except GeneratorExit:  # the caller has seen enough
-                run.save()
+                if accelerator.is_main_process:
+                    run.save()
                 raise
 
 

@@ -11,9 +11,8 @@ import torch
 
 matplotlib.use("Agg")
 PACKAGE = Path(__file__).resolve().parents[1] / "ddpm_utils"
-NOT_CHECKED = {"training"}  # beartype cannot check its Protocol, which is not runtime_checkable
 jaxtyping.install_import_hook(
-    [f"ddpm_utils.{path.stem}" for path in PACKAGE.glob("*.py") if path.stem not in NOT_CHECKED],
+    [f"ddpm_utils.{path.stem}" for path in PACKAGE.glob("*.py")],
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float, too
 )
 

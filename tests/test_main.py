@@ -21,7 +21,7 @@ def test_values_are_python_literals_or_text():
         (["run", "epoch=1"], "there is no parameter 'epoch'"),
     ],
 )
-def test_bad_input_is_one_sentence(arguments, sentence, capsys):
+def test_bad_input_is_one_sentence(arguments, sentence, capsys, unchecked):
     assert main(arguments) == 1
     error = capsys.readouterr().err
     assert error.startswith(f"ddpm: {sentence}")

@@ -127,14 +127,14 @@ def test_fid_of_a_scaled_gaussian(sigma):
 
 def test_kid():
     real, same, shifted = normal(400, 8), normal(400, 8, seed=1), normal(400, 8, seed=2) + 0.5
-    mean, deviation = kid(same, real)
+    mean, deviation = kid(same, real, subsets=10)
     assert abs(mean) < 2 * deviation
-    shifted_mean, shifted_deviation = kid(shifted, real)
-    assert shifted_mean > 10 * shifted_deviation
+    shifted_mean, shifted_deviation = kid(shifted, real, subsets=10)
+    assert shifted_mean > 5 * shifted_deviation
 
 
 def test_kid_draws_from_its_seed_only():
-    real, fake = normal(100, 4), normal(100, 4, seed=1)
+    real, fake = normal(40, 4), normal(40, 4, seed=1)
     state = torch.get_rng_state()
     first = kid(fake, real)
     assert torch.equal(torch.get_rng_state(), state)
@@ -156,18 +156,19 @@ def test_interval_lies_around_the_distance():
     assert widths[1] < widths[0] / 2  # 1/√16 is expected
 
 
-def test_distribution_quality(unchecked):
-    real, fake = normal(1000, 4), normal(500, 4, seed=1) + 1
+def test_distribution_quality():
+    real, fake = normal(400, 4), normal(200, 4, seed=1) + 1
     quality = distribution_quality(fake, real)
-    assert quality["samples"] == 500
-    assert quality["FID"] == fid(fake, real[:500])
-    assert quality["FID floor"] == fid(real[500:], real[:500])
-    assert quality["FID floor"] < 0.1 < 4 < quality["FID"] * 1.1
+    assert quality["samples"] == 200
+    assert quality["FID"] == fid(fake, real[:200])
+    assert quality["FID floor"] == fid(real[200:], real[:200])
+    assert quality["FID floor"] < 0.2
+    assert quality["FID"] == pytest.approx(4, rel=0.2)
     low, high = quality["FID interval"]
     assert low < quality["FID"] < high
 
 
-def test_refuses_more_samples_than_images(unchecked):
+def test_refuses_more_samples_than_images():
     with pytest.raises(ValueError, match="51 FID samples need at least 102 real images, but there are 100"):
         distribution_quality(normal(51, 4), normal(100, 4))
 

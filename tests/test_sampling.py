@@ -48,13 +48,11 @@ def draws():
     return list(torch.randn(40, 3, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2)))
 
 
-def assert_follows(trajectory, scheduler, z, T, **options):
+def assert_follows(trajectory, scheduler, z, T, step):
     """Each z and x̂ of our trajectory, and diffusers'."""
     for latent, index in zip(trajectory, scheduler.timesteps.tolist(), strict=True):
         g = decoder(z, torch.full((len(z),), (index + 1) / T, dtype=z.dtype))
-        theirs = scheduler.step(
-            g, index, z, **{name: next(value) if name == "variance_noise" else value for name, value in options.items()}
-        )
+        theirs = step(g, index, z)
         z = theirs.prev_sample
         torch.testing.assert_close(latent.z, z, rtol=1e-5, atol=1e-8)
         torch.testing.assert_close(latent.x_hat, theirs.pred_original_sample, rtol=1e-5, atol=1e-8)
@@ -108,21 +106,21 @@ def exact_gaussian_decoder(schedule, mean, covariance):
     return decode
 
 
-@pytest.mark.parametrize("steps", [1000, 250])
+@pytest.mark.parametrize("steps", [400, 200])
 @pytest.mark.parametrize(
     "sampler", [ancestral, partial(ancestral, variance="posterior"), ddim], ids=["beta", "posterior", "ddim"]
 )
 def test_exact_decoder_of_gaussian_data(sampler, steps):
-    schedule = linear(T=1000)
+    schedule = linear(beta_max=0.05, T=400)
     mean = torch.tensor([0.5, -0.5, 0.0, 0.3], dtype=torch.float64)
     root = torch.tensor([[0.5, 0, 0, 0], [0.3, 0.4, 0, 0], [0, -0.2, 0.3, 0], [0.1, 0, 0.2, 0.4]], dtype=torch.float64)
     covariance = root @ root.T
-    noise = White((20_000, 1, 2, 2))
+    noise = White((8000, 1, 2, 2))
     decode = exact_gaussian_decoder(schedule, mean, covariance)
     *_, last = sampler(decode, schedule.subset(steps), noise(), noise)
     found = last.z.flatten(1)
-    torch.testing.assert_close(found.mean(0), mean, rtol=0, atol=0.015)
-    torch.testing.assert_close(found.T.cov(), covariance, rtol=0, atol=0.015)
+    torch.testing.assert_close(found.mean(0), mean, rtol=0, atol=0.03)
+    torch.testing.assert_close(found.T.cov(), covariance, rtol=0, atol=0.03)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 9, 200])
@@ -142,8 +140,8 @@ def test_perfect_decoder_of_one_image_returns_it(sampler, steps, start):
 
     *_, last = sampler(perfect, schedule.subset(steps), start, White(start.shape))
     assert last.t == 0
-    torch.testing.assert_close(last.z, x.expand_as(start), rtol=0, atol=1e-9)
-    torch.testing.assert_close(last.x_hat, x.expand_as(start), rtol=0, atol=1e-9)
+    torch.testing.assert_close(last.z, x.expand_as(start), rtol=0, atol=1e-6)
+    torch.testing.assert_close(last.x_hat, x.expand_as(start), rtol=0, atol=1e-6)
 
 
 # Cold diffusion
@@ -195,7 +193,7 @@ def test_noise_of_an_image_depends_on_its_seed_only():
 def test_result_does_not_depend_on_the_batch_size(sampler):
     torch.manual_seed(0)
     network = CNN().eval()
-    run = partial(sampler, network, constant(beta=0.1, T=5))
+    run = partial(sampler, network, constant(beta=0.1, T=3))
     three, ten = (sample(run, range(10), batch_size=size)[0] for size in (3, 10))
     torch.testing.assert_close(three, ten, rtol=0, atol=1e-4)
 
@@ -213,12 +211,14 @@ def test_matched_start_has_the_moments_of_diffused_images(digits):
     count = 2000
     drawn = start(Noise(range(count)))
     diffused = diffuse(images[:count], 100, Noise(range(count, 2 * count))(), schedule)
-    direction = torch.linalg.eigh(covariance)[1][:, -1].float()  # where images differ most from white noise
+    direction = (flat[0] - flat.mean(0)).float()  # along it images differ more than white noise
+    direction /= direction.norm()
+    mean = (start.mean @ direction).item()
+    variance = (direction.double() @ covariance @ direction.double()).item()
     for latents in (drawn, diffused):
         along = latents.flatten(1) @ direction
-        variance = direction.double() @ covariance @ direction.double()
-        assert along.mean().item() == pytest.approx((start.mean @ direction).item(), abs=4 * (variance / count) ** 0.5)
-        assert along.var().item() == pytest.approx(variance.item(), rel=4 * (2 / count) ** 0.5)
+        assert along.mean().item() == pytest.approx(mean, abs=4 * (variance / count) ** 0.5)
+        assert along.var().item() == pytest.approx(variance, rel=4 * (2 / count) ** 0.5)
 
 
 def countdown(z, noise):

@@ -86,8 +86,8 @@ def test_subset_keeps_alpha_and_the_clock(schedule, steps):
     part = schedule.subset(steps)
     visited = [0, *steps] if isinstance(steps, list) else np.rint(np.arange(steps + 1) * schedule.T / steps).astype(int)
     np.testing.assert_array_equal(part.time, schedule.time[visited])
-    np.testing.assert_allclose(part.alpha, schedule.alpha[visited], rtol=1e-9)
-    np.testing.assert_allclose(np.cumprod(1 - part.beta), part.alpha, rtol=1e-14)
+    np.testing.assert_array_equal(part.alpha, schedule.alpha[visited])
+    np.testing.assert_allclose(np.cumprod(1 - part.beta), part.alpha, rtol=1e-6)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES)
@@ -122,15 +122,15 @@ def test_gather_refuses_t_outside_the_table(t):
         (lambda: constant(beta=1, T=10), "beta must lie strictly between 0 and 1, not 1"),
         (lambda: constant(beta=-0.1, T=10), "beta must lie strictly between 0 and 1, not -0.1"),
         (lambda: constant(beta=math.nan, T=10), "beta must lie strictly between 0 and 1, not nan"),
-        (lambda: constant(beta=0.1, T=0), "T must be at least 1, not 0"),
+        (lambda: constant(beta=0.1, T=0), "T must be in 1…1000000, not 0"),
         (lambda: constant(beta=0.1, T=2.5), "T must be an integer, not 2.5"),
         (lambda: constant(beta=0.1, T=True), "T must be an integer, not True"),
         (lambda: constant(beta=0.1, T=2000), r"alpha at T = 2000 is 3e-92, below 1e-60"),
         (lambda: linear(beta_min=0.3, beta_max=0.2), "beta_min = 0.3 must not be larger than beta_max = 0.2"),
         (lambda: linear(beta_min=0.0), "beta_min must lie strictly"),
         (lambda: linear(beta_max=1.5), "beta_max must lie strictly"),
-        (lambda: linear(T=-1), "T must be at least 1, not -1"),
-        (lambda: cosine(T=0), "T must be at least 1, not 0"),
+        (lambda: linear(T=-1), "T must be in 1…1000000, not -1"),
+        (lambda: cosine(T=0), "T must be in 1…1000000, not 0"),
         (lambda: NoiseSchedule(np.array([0.1, 0.1])), r"beta\[0\] = 0"),
         (lambda: NoiseSchedule(np.array([0.0])), "T ≥ 1"),
         (lambda: NoiseSchedule(np.array([0, 0.1, 1.0])), "every beta must lie strictly between 0 and 1"),
@@ -142,6 +142,8 @@ def test_gather_refuses_t_outside_the_table(t):
         (lambda: linear(T=10).subset([5, 5]), r"steps must increase and lie in 1…10"),
         (lambda: linear(T=10).subset([5, 11]), r"steps must increase and lie in 1…10"),
         (lambda: linear(T=10).subset([]), r"steps must increase and lie in 1…10"),
+        (lambda: constant(beta=0.1, T=400).subset(1), "take more steps: between two of these no signal is left"),
+        (lambda: NoiseSchedule(np.array([0, 0.1]), alpha=np.array([1, 0.8])), "alpha must be the cumulative product"),
     ],
 )
 def test_refuses(make, sentence, unchecked):
