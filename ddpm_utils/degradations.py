@@ -18,11 +18,18 @@ class GaussianBlur:
         T: the number of blurs at t = T.
         variance: of each blur, in pixels².
         kernel: its width in pixels, odd.
+
+    Raises:
+        ValueError: if one of them is out of range.
     """
 
     def __init__(self, T: int = 100, variance: float = 1.0, kernel: int = 11):
-        if T < 1 or variance <= 0 or kernel % 2 == 0 or not 1 <= kernel // 2 < SIZE:
-            raise ValueError("T must be at least 1, variance positive, kernel odd and less than 2 · 28.")
+        if not isinstance(T, int) or T < 1:
+            raise ValueError(f"T must be an integer of at least 1, not {T!r}.")
+        if not isinstance(variance, int | float) or not variance > 0:
+            raise ValueError(f"variance must be a positive number, not {variance!r}.")
+        if not isinstance(kernel, int) or kernel not in range(1, 2 * SIZE, 2):
+            raise ValueError(f"kernel must be an odd integer from 1 to {2 * SIZE - 1}, not {kernel!r}.")
         self.T = T
         offset = torch.arange(kernel, dtype=torch.float64) - kernel // 2
         weights = torch.exp(-offset.square() / (2 * variance))

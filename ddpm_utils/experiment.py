@@ -16,8 +16,10 @@ from torch import nn
 
 from ddpm_utils import checkpoints, data, schedules
 from ddpm_utils.networks import NETWORKS
+from ddpm_utils.objectives import NoisePrediction
+from ddpm_utils.runs import Run
 from ddpm_utils.schedules import NoiseSchedule
-from ddpm_utils.training import NoisePrediction, Progress, Run, train
+from ddpm_utils.training import Progress, train
 
 SCHEDULES: dict[str, tuple[Callable[..., NoiseSchedule], tuple[str, ...]]] = {
     "constant": (schedules.constant, ("beta", "T")),

@@ -76,6 +76,8 @@ def execute(job: Job, threads: int, bar: int | None = None) -> Done:
         )
     except papermill.PapermillExecutionError as error:
         return Done(job, f"{error.ename}: {error.evalue}")
+    except Exception as error:  # a kernel that died, a full disk: the other chains go on
+        return Done(job, f"{type(error).__name__}: {error}")
     os.replace(unfinished, job.target)
     return Done(job, None)
 

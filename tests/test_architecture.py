@@ -21,9 +21,14 @@ ALLOWED: dict[str, set[str]] = {
     "widgets": set(),
     "forward": {"schedules"},
     "degradations": {"networks"},
-    "training": {"checkpoints", "forward", "schedules"},
+    "exact": {"schedules"},
+    "objectives": {"forward", "schedules"},
+    "runs": {"checkpoints"},
+    "training": {"objectives", "runs"},
+    "density_plots": {"exact", "forward", "plots", "schedules"},
     "sampling": {"forward", "schedules"},
     "classifier": {"checkpoints", "data", "networks", "training"},
+    "experiment": {"checkpoints", "data", "networks", "objectives", "runs", "schedules", "training"},
 }
 
 

@@ -72,7 +72,16 @@ def test_refuses_t_outside(t, images, blur):
         blur(images, t)
 
 
-@pytest.mark.parametrize("options", [{"T": 0}, {"variance": 0.0}, {"variance": -1.0}, {"kernel": 10}, {"kernel": 57}])
-def test_refuses_parameters(options):
-    with pytest.raises(ValueError, match="T must be at least 1, variance positive, kernel odd and less than"):
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"T": 0}, "T must be an integer of at least 1, not 0"),
+        ({"variance": 0.0}, "variance must be a positive number, not 0"),
+        ({"variance": -1.0}, "variance must be a positive number, not -1"),
+        ({"kernel": 10}, "kernel must be an odd integer from 1 to 55, not 10"),
+        ({"kernel": 57}, "kernel must be an odd integer from 1 to 55, not 57"),
+    ],
+)
+def test_refuses_parameters(options, sentence):
+    with pytest.raises(ValueError, match=sentence):
         GaussianBlur(**options)

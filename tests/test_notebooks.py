@@ -21,7 +21,7 @@ OTHER_PARAMETERS = {
     "02_training": [{"schedule": "linear", "T": 50, "epochs": 1, "batch_size": 1600, "network": "cnn_plane_norm"}],
     "03_sampling": [{"beta": 0.1, "T": 200, "calls": 10, "shown": 8}],
     "04_evaluation": [{"beta": 0.1, "T": 200, "calls": 8, "samples": 50, "images": 16, "weights": "shipped"}],
-    "05_custom_degradation": [{"T": 5, "seed": 1, "algorithm": 1, "steps": 5}],
+    "05_custom_degradation": [{"T": 5, "seed": 1, "algorithm": 1, "batch_size": 128}],
 }
 
 
@@ -42,7 +42,7 @@ def text_outputs(cell: dict) -> list[str]:
 
 def nbval(path: Path, folder: Path) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "-p", "no:xdist", "-q", str(path)]
-    environment = os.environ | {"DDPM_OUTPUT": str(folder)}
+    environment = os.environ | {"DDPM_OUTPUT": str(folder), "OMP_NUM_THREADS": "1"}
     return subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True)
 
 
@@ -115,3 +115,19 @@ def test_unknown_names_are_refused_before_anything_starts():
         sweep.check("01_forward_process", {"betta": 0.1})
     with pytest.raises(ValueError, match="there is no notebook '06_missing'; there are 01_forward_process"):
         sweep.check("06_missing", {})
+
+
+def test_chains_stop_at_a_failure_and_leave_the_others_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
+
+    def job(folder: str, **parameters) -> sweep.Job:
+        return sweep.Job("01_forward_process", parameters, tmp_path / folder / "01.ipynb")
+
+    bad, never, good = job("bad", T=0), job("never", T=3), job("good", T=3)
+    events = list(sweep.execute_chains([[bad, never], [good]]))
+    done = {event.job.target.parent.name: event.error for event in events if isinstance(event, sweep.Done)}
+    assert done == {"bad": "ValueError: T must be in 1…1000000, not 0.", "good": None}
+    assert [event for event in events if event == never] == []
+    assert good.target.exists()
+    assert not bad.target.exists()
+    assert bad.target.with_suffix(".failed.ipynb").exists()

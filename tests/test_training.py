@@ -7,8 +7,10 @@ from torch import nn
 from ddpm_utils import checkpoints, training
 from ddpm_utils.checkpoints import CheckpointError
 from ddpm_utils.networks import CNN
+from ddpm_utils.objectives import NoisePrediction, Restoration
+from ddpm_utils.runs import EpochRecord, Run
 from ddpm_utils.schedules import constant
-from ddpm_utils.training import EpochRecord, NoisePrediction, Restoration, Run, train, validate
+from ddpm_utils.training import train, validate
 
 SCHEDULE = constant(beta=0.1, T=20)
 OBJECTIVE = NoisePrediction(SCHEDULE)
