@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from jaxtyping import Float, Int
-from torch import nn
+from torch import Tensor, nn
 
 from ddpm_utils.objectives import Objective
 from ddpm_utils.runs import EpochRecord, Run
