@@ -25,7 +25,7 @@ STYLE = {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.constrained_layout.use": True,
-    "figure.dpi": 80,
+    "figure.dpi": 100,
     "font.size": 10,
     "grid.alpha": 0.3,
     "image.cmap": "gray",
