@@ -175,9 +175,10 @@ def table() -> None:
     from ddpm_utils.recording import recorded_table
 
     readme = PROJECT / "README.md"
-    marked = re.compile(r"(?<=<!-- results -->\n).*(?=\n<!-- end of results -->)", re.DOTALL)
+    marked = re.compile(r"(<!-- results -->\n).*(<!-- end of results -->)", re.DOTALL)
     text = recorded_table()
-    readme.write_text(marked.sub(lambda _: text, readme.read_text(encoding="utf-8")), encoding="utf-8")
+    filled = marked.sub(lambda found: f"{found[1]}{text}\n{found[2]}", readme.read_text(encoding="utf-8"))
+    readme.write_text(filled, encoding="utf-8")
     print(text)
 
 

@@ -65,7 +65,7 @@ def evaluate(
         try:
             inception = metrics.inception_extractor(inception_weights)
         except OSError as error:
-            without_inception = str(error)
+            without_inception = str(error).rstrip(".")
     real = metrics.features(classifier.embed, test[: 2 * samples])
     distributions, inception_distributions = {}, {}
     for start in STARTS:

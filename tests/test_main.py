@@ -1,8 +1,10 @@
-"""The ddpm command: parameters, refusals, and training from a terminal."""
+"""The ddpm command: parameters, refusals, training from a terminal, and what it writes into the README."""
 
 import pytest
 
 from ddpm_utils.__main__ import main, parse
+from ddpm_utils.data import PROJECT
+from ddpm_utils.recording import recorded_table
 
 
 def test_values_are_python_literals_or_text():
@@ -38,3 +40,8 @@ def test_trains_and_resumes(tmp_path, monkeypatch, capsys):
     assert len((folder / "losses.csv").read_text().splitlines()) == 3
     assert main(["clean"]) == 0
     assert not folder.exists()
+
+
+def test_readme_shows_the_recorded_table():
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    assert f"<!-- results -->\n{recorded_table()}\n<!-- end of results -->" in readme

@@ -188,7 +188,7 @@ def test_features_are_of_clamped_images():
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (None, "weights cannot be had from .*No such file"),
+        (None, "weights cannot be had from .*absent"),
         (b"", "does not hold torch-fidelity's Inception weights"),
         (b"not weights", "does not hold torch-fidelity's Inception weights"),
     ],

@@ -64,7 +64,7 @@ def test_follows_the_skeleton(path):
     cells = code_cells(path)
     assert sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) == 1
     assert max(len("".join(cell["source"]).splitlines()) for cell in cells if not cell["metadata"].get("tags")) <= 15
-    assert path.stat().st_size < 2**20
+    assert path.stat().st_size < 1_000_000
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
