@@ -5,7 +5,7 @@ Arrays over time are indexed by t itself, 0…T. Entry 0 is the identity: β_0 =
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,14 @@ import torch
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from torch import Tensor
+
+SPACINGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
+    "even": lambda t, snr: t,
+    "quadratic": lambda t, snr: np.sqrt(t),
+    "log_snr": lambda t, snr: -np.log(snr),
+    "karras": lambda t, snr: snr ** (-1 / 14),
+}
+"""What steps are spread evenly in, as a function of t and SNR."""
 
 LARGEST_T = 1_000_000
 SMALLEST_ALPHA = 1e-60  # below, 1/√α_t no longer fits float32 images
@@ -76,22 +84,27 @@ class NoiseSchedule:
         with np.errstate(divide="ignore"):
             return self.alpha / (1 - self.alpha)
 
-    def subset(self, steps: int | Sequence[int]) -> "NoiseSchedule":
+    def subset(self, steps: int | Sequence[int], spacing: str = "even") -> "NoiseSchedule":
         """The schedule of a chain that visits only some steps of this one (Nichol & Dhariwal 2021, §4).
 
         α and the clock keep their values at the visited steps; β is recomputed from consecutive α.
 
         Args:
-            steps: the visited t's, increasing, in 1…T; or their number, spread evenly up to T.
+            steps: the visited t's, increasing, in 1…T; or their number, the last of which is T.
+            spacing: how a number of steps is spread. "even": evenly in t, from T/steps; otherwise from 1, evenly in
+                √t, "quadratic" (Song et al. 2021, DDIM), in log SNR, "log_snr" (Lu et al. 2022), or in the seventh
+                root of the noise per signal, √(1/SNR), "karras" (Karras et al. 2022, eq. 5).
 
         Raises:
-            ValueError: if a step is outside 1…T, they do not increase, or two are so far apart that nothing is left
-                of the signal between them.
+            ValueError: if a step is outside 1…T, they do not increase, two are so far apart that nothing is left
+                of the signal between them, or the spacing is unknown.
         """
+        if spacing not in SPACINGS:
+            raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}, not {spacing!r}.")
         if isinstance(steps, int | np.integer):
             if not 1 <= steps <= self.T:
                 raise ValueError(f"the number of steps must be in 1…{self.T}, not {steps}.")
-            steps = np.linspace(self.T / steps, self.T, steps).round().astype(int)
+            steps = self._spread(steps, spacing)
         visited = np.concatenate([[0], np.asarray(steps, dtype=int)])
         if len(visited) < 2 or visited[-1] > self.T or np.any(np.diff(visited) <= 0):
             raise ValueError(f"steps must increase and lie in 1…{self.T}.")
@@ -100,6 +113,17 @@ class NoiseSchedule:
         if beta.max() > 1 - 1e-12:
             raise ValueError("take more steps: between two of these no signal is left.")
         return NoiseSchedule(beta, self.time[visited], alpha)
+
+    def _spread(self, count: int, spacing: str) -> np.ndarray:
+        """`count` different steps, increasing up to T."""
+        t = np.arange(1, self.T + 1)
+        position = SPACINGS[spacing](t, self.snr[1:])  # increases with t
+        first = position[-1] / count if spacing == "even" else position[0]
+        wanted = np.interp(np.linspace(position[-1], first, count)[::-1], position, t).round().astype(int)
+        index = np.arange(
+            count
+        )  # where rounding made two steps one, the later ones move up, or if there is no room, all down
+        return np.minimum(np.maximum.accumulate(wanted - index) + index, self.T - count + 1 + index)
 
 
 def constant(*, beta: float, T: int) -> NoiseSchedule:

@@ -61,7 +61,7 @@ def diffusers_scheduler():
     """
 
     def make(kind: type, schedule, **options):
-        scheduler = kind(schedule.T, trained_betas=schedule.beta[1:].tolist(), clip_sample=False, **options)
+        scheduler = kind(schedule.T, trained_betas=schedule.beta[1:].tolist(), **options)
         scheduler.betas = torch.from_numpy(np.array(schedule.beta[1:]))
         scheduler.alphas = 1 - scheduler.betas
         scheduler.alphas_cumprod = scheduler.alphas.cumprod(0)

@@ -27,6 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "training": {"objectives", "runs"},
     "density_plots": {"exact", "forward", "plots", "schedules"},
     "sampling": {"forward", "schedules"},
+    "solvers": {"sampling", "schedules"},
     "classifier": {"checkpoints", "data", "networks", "training"},
     "experiment": {"checkpoints", "data", "networks", "objectives", "runs", "schedules", "training"},
 }

@@ -63,7 +63,8 @@ def assert_follows(trajectory, scheduler, z, T, step):
 @pytest.mark.parametrize(("variance", "theirs"), [("beta", "fixed_large"), ("posterior", "fixed_small")])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_ancestral_follows_diffusers(schedule, variance, theirs, steps, start, draws, diffusers_scheduler, monkeypatch):
-    scheduler = diffusers_scheduler(DDPMScheduler, schedule, variance_type=theirs, timestep_spacing="trailing")
+    options = {"variance_type": theirs, "timestep_spacing": "trailing", "clip_sample": False}
+    scheduler = diffusers_scheduler(DDPMScheduler, schedule, **options)
     scheduler.set_timesteps(steps)
     given = iter([*draws[: steps - 1], torch.zeros_like(start)])  # diffusers draws for the last of few steps as well
     monkeypatch.setattr(scheduling_ddpm, "randn_tensor", lambda *_, **__: next(given))
@@ -75,7 +76,8 @@ def test_ancestral_follows_diffusers(schedule, variance, theirs, steps, start, d
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_ddim_follows_diffusers(schedule, eta, steps, start, draws, diffusers_scheduler):
-    scheduler = diffusers_scheduler(DDIMScheduler, schedule, set_alpha_to_one=True, timestep_spacing="trailing")
+    options = {"set_alpha_to_one": True, "timestep_spacing": "trailing", "clip_sample": False}
+    scheduler = diffusers_scheduler(DDIMScheduler, schedule, **options)
     scheduler.set_timesteps(steps)
     trajectory = ddim(decoder, schedule.subset(steps), start, Given(draws), eta=eta)
     given = iter(draws)

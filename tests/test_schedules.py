@@ -5,7 +5,7 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 
-from ddpm_utils.schedules import NoiseSchedule, constant, cosine, gather, linear
+from ddpm_utils.schedules import SPACINGS, NoiseSchedule, constant, cosine, gather, linear
 
 SCHEDULES = [constant(beta=0.001, T=2000), constant(beta=0.1, T=200), linear(), cosine()]
 
@@ -90,9 +90,37 @@ def test_subset_keeps_alpha_and_the_clock(schedule, steps):
     np.testing.assert_allclose(np.cumprod(1 - part.beta), part.alpha, rtol=1e-6)
 
 
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("count", [1, 2, 20, 199, 200])
 @pytest.mark.parametrize("schedule", SCHEDULES)
-def test_subset_of_every_step_is_the_schedule_itself(schedule):
-    same = schedule.subset(schedule.T)
+def test_every_spacing_gives_different_steps_up_to_the_last(schedule, count, spacing):
+    visited = schedule.subset(count, spacing).time * schedule.T
+    steps = visited.round().astype(int)
+    np.testing.assert_allclose(visited, steps, atol=1e-9)
+    assert len(steps) == count + 1
+    assert (np.diff(steps) >= 1).all()
+    assert steps[-1] == schedule.T
+
+
+@pytest.mark.parametrize(
+    ("spacing", "position"),
+    [
+        ("even", lambda part: part.time),
+        ("quadratic", lambda part: part.time**0.5),
+        ("log_snr", lambda part: np.log(part.snr)),
+        ("karras", lambda part: (1 / part.snr) ** (1 / 14)),
+    ],
+)
+def test_spacings_are_even_in_what_they_name(spacing, position):
+    part = linear(beta_min=1e-6, beta_max=2e-4, T=100_000).subset(9, spacing)
+    gaps = np.diff(position(part)[2:])  # the first steps are too close to 1 for integers to be even
+    np.testing.assert_allclose(gaps, gaps.mean(), rtol=0.01)
+
+
+@pytest.mark.parametrize("spacing", SPACINGS)
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_subset_of_every_step_is_the_schedule_itself(schedule, spacing):
+    same = schedule.subset(schedule.T, spacing)
     np.testing.assert_allclose(same.beta, schedule.beta, rtol=1e-9)
     np.testing.assert_allclose(same.alpha, schedule.alpha, rtol=1e-9)
     np.testing.assert_array_equal(same.time, schedule.time)
@@ -141,6 +169,7 @@ def test_gather_refuses_t_outside_the_table(t):
         (lambda: linear(T=10).subset([0, 5]), r"steps must increase and lie in 1…10"),
         (lambda: linear(T=10).subset([5, 5]), r"steps must increase and lie in 1…10"),
         (lambda: linear(T=10).subset([5, 11]), r"steps must increase and lie in 1…10"),
+        (lambda: linear(T=10).subset(5, "odd"), "spacing must be one of even, quadratic, log_snr, karras, not 'odd'"),
         (lambda: linear(T=10).subset([]), r"steps must increase and lie in 1…10"),
         (lambda: constant(beta=0.1, T=400).subset(1), "take more steps: between two of these no signal is left"),
         (lambda: NoiseSchedule(np.array([0, 0.1]), alpha=np.array([1, 0.8])), "alpha must be the cumulative product"),
