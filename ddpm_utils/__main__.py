@@ -169,7 +169,11 @@ def record(values: dict) -> None:
 
 
 def table() -> None:
-    """Put Table 1, as recorded in data/checkpoints, between the README's markers."""
+    """Put Table 1, as recorded in data/checkpoints, between the README's markers.
+
+    Raises:
+        ValueError: if the README has no such place.
+    """
     import re
 
     from ddpm_utils.recording import recorded_table
@@ -177,7 +181,9 @@ def table() -> None:
     readme = PROJECT / "README.md"
     marked = re.compile(r"(<!-- results -->\n).*(<!-- end of results -->)", re.DOTALL)
     text = recorded_table()
-    filled = marked.sub(lambda found: f"{found[1]}{text}\n{found[2]}", readme.read_text(encoding="utf-8"))
+    filled, places = marked.subn(lambda found: f"{found[1]}{text}\n{found[2]}", readme.read_text(encoding="utf-8"))
+    if places == 0:
+        raise ValueError(f"{relative(readme)} must hold the lines '<!-- results -->' and '<!-- end of results -->'.")
     readme.write_text(filled, encoding="utf-8")
     print(text)
 

@@ -85,7 +85,9 @@ def inception_extractor(weights: str | Path) -> Callable[[Tensor], Tensor]:
     try:
         network = NoTrainInceptionV3("inception-v3-compat", ["2048"], path)
     except (URLError, OSError) as error:
-        raise OSError(f"Inception's weights cannot be had from {weights}.") from error
+        origin = "downloaded" if weights == "download" else f"read from {weights}"
+        reason = getattr(error, "reason", error)  # of a URLError, what it was raised for
+        raise OSError(f"Inception's weights cannot be {origin}: {getattr(reason, 'strerror', reason)}.") from error
     except (RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
         raise OSError(f"{weights} does not hold torch-fidelity's Inception weights.") from error
 

@@ -1,8 +1,8 @@
 """Samplers: from z_T, or any z_t, back to an image. Each is a free function and a generator of latents.
 
-All share one signature, `sampler(network, schedule, z, noise, …)`, and run over every step of the schedule they
-are given. For fewer network calls give them `schedule.subset(50)`; to start from z_t of a longer schedule give
-them a subset that ends at t. `sample` runs a sampler to its end, in batches.
+The hot ones share one signature, `sampler(network, schedule, z, noise, …)`, and run over every step of the
+schedule they are given. For fewer network calls give them `schedule.subset(50)`; to start from z_t of a longer
+schedule give them a subset that ends at t. `sample` runs a sampler to its end, in batches.
 
     decoder g(z_t, t/T) → estimate of ε         hot samplers: ancestral, ddim; in `solvers`: heun, dpm_solver_2m
     restoration R(z_t, t/T) → estimate of x     cold samplers: cold_1, cold_2
@@ -50,8 +50,8 @@ class Noise:
         return torch.stack([torch.randn(self.shape, generator=generator) for generator in self.generators])
 
 
-def evaluate(network: Decoder, z: Tensor, time: float) -> Tensor:
-    """The network at one time, t/T, for the whole batch."""
+def estimate(network: Decoder, z: Tensor, time: float) -> Tensor:
+    """The network's estimate at one time, t/T, for the whole batch."""
     return network(z, torch.full((len(z),), float(time), dtype=z.dtype, device=z.device))
 
 
@@ -77,7 +77,7 @@ def ancestral(
     beta, alpha = schedule.beta, schedule.alpha
     sigma = np.sqrt(beta if variance == "beta" else posterior_tables(schedule)[2])
     for t in range(schedule.T, 0, -1):
-        g = evaluate(network, z, schedule.time[t])
+        g = estimate(network, z, schedule.time[t])
         x_hat = (z - float(np.sqrt(1 - alpha[t])) * g) / float(np.sqrt(alpha[t]))
         z = (z - float(beta[t] / np.sqrt(1 - alpha[t])) * g) / float(np.sqrt(1 - beta[t]))
         if t > 1:
@@ -107,7 +107,7 @@ def ddim(
     alpha = schedule.alpha
     sigma = eta * np.sqrt(posterior_tables(schedule)[2])
     for t in range(schedule.T, 0, -1):
-        g = evaluate(network, z, schedule.time[t])
+        g = estimate(network, z, schedule.time[t])
         x_hat = (z - float(np.sqrt(1 - alpha[t])) * g) / float(np.sqrt(alpha[t]))
         z = float(np.sqrt(alpha[t - 1])) * x_hat + float(np.sqrt(1 - alpha[t - 1] - sigma[t] ** 2)) * g
         if sigma[t] > 0:
@@ -127,7 +127,7 @@ def cold_1(restore: Decoder, degrade: Degrade, T: int, z: Tensor) -> Iterator[La
         `Latent` for t = T−1 … 0.
     """
     for t in range(T, 0, -1):
-        x_hat = evaluate(restore, z, t / T)
+        x_hat = estimate(restore, z, t / T)
         z = degrade(x_hat, t - 1)
         yield Latent(t - 1, z, x_hat)
 
@@ -138,7 +138,7 @@ def cold_2(restore: Decoder, degrade: Degrade, T: int, z: Tensor) -> Iterator[La
     Arguments and result as for `cold_1`.
     """
     for t in range(T, 0, -1):
-        x_hat = evaluate(restore, z, t / T)
+        x_hat = estimate(restore, z, t / T)
         z = z - degrade(x_hat, t) + degrade(x_hat, t - 1)
         yield Latent(t - 1, z, x_hat)
 

@@ -119,6 +119,7 @@ class NoiseSchedule:
         t = np.arange(1, self.T + 1)
         position = SPACINGS[spacing](t, self.snr[1:])  # increases with t
         first = position[-1] / count if spacing == "even" else position[0]
+        # Counted down from T, so that a single step is T.
         wanted = np.interp(np.linspace(position[-1], first, count)[::-1], position, t).round().astype(int)
         index = np.arange(
             count

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch import Tensor
 
-from ddpm_utils.sampling import Decoder, Latent, Noise, evaluate
+from ddpm_utils.sampling import Decoder, Latent, Noise, estimate
 from ddpm_utils.schedules import NoiseSchedule
 
 
@@ -34,12 +34,12 @@ def heun(network: Decoder, schedule: NoiseSchedule, z: Tensor, noise: Noise | No
     signal, deviation = np.sqrt(schedule.alpha), np.sqrt(1 - schedule.alpha)
     s = deviation / signal
     for t in range(schedule.T, 0, -1):
-        g = evaluate(network, z, schedule.time[t])
+        g = estimate(network, z, schedule.time[t])
         x_hat = (z - float(deviation[t]) * g) / float(signal[t])
         kept, step = float(signal[t - 1] / signal[t]), float(signal[t - 1] * (s[t - 1] - s[t]))
         if t > 1:
             euler = kept * z + step * g
-            g = (g + evaluate(network, euler, schedule.time[t - 1])) / 2
+            g = (g + estimate(network, euler, schedule.time[t - 1])) / 2
         z = kept * z + step * g
         yield Latent(t - 1, z, x_hat)
 
@@ -60,7 +60,7 @@ def dpm_solver_2m(network: Decoder, schedule: NoiseSchedule, z: Tensor, noise: N
         log_ratio = np.log(signal / deviation)  # λ; infinite at t = 0
     before, h_before = None, None
     for t in range(schedule.T, 0, -1):
-        g = evaluate(network, z, schedule.time[t])
+        g = estimate(network, z, schedule.time[t])
         x_hat = (z - float(deviation[t]) * g) / float(signal[t])
         h = log_ratio[t - 1] - log_ratio[t]
         ahead = x_hat if before is None or t == 1 else x_hat + float(h / (2 * h_before)) * (x_hat - before)

@@ -69,3 +69,9 @@ def diffusers_scheduler():
         return scheduler
 
     return make
+
+
+@pytest.fixture
+def start():
+    """Latents of three small images."""
+    return torch.randn(3, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))

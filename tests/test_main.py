@@ -45,3 +45,21 @@ def test_trains_and_resumes(tmp_path, monkeypatch, capsys):
 def test_readme_shows_the_recorded_table():
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     assert f"<!-- results -->\n{recorded_table()}\n<!-- end of results -->" in readme
+
+
+@pytest.mark.parametrize("before", ["", "an older table\n"])
+def test_table_fills_its_place(before, tmp_path, monkeypatch):
+    monkeypatch.setattr("ddpm_utils.__main__.PROJECT", tmp_path)
+    readme = tmp_path / "README.md"
+    readme.write_text(f"Above\n<!-- results -->\n{before}<!-- end of results -->\nBelow\n", encoding="utf-8")
+    assert main(["table"]) == 0
+    expected = f"Above\n<!-- results -->\n{recorded_table()}\n<!-- end of results -->\nBelow\n"
+    assert readme.read_text(encoding="utf-8") == expected
+
+
+def test_table_refuses_a_readme_without_a_place(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("ddpm_utils.__main__.PROJECT", tmp_path)
+    (tmp_path / "README.md").write_text("Nothing", encoding="utf-8")
+    assert main(["table"]) == 1
+    assert "must hold the lines '<!-- results -->'" in capsys.readouterr().err
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "Nothing"

@@ -188,7 +188,7 @@ def test_features_are_of_clamped_images():
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (None, r"weights cannot be had from .*inception\.pth"),
+        (None, r"weights cannot be read from .*inception\.pth: No such file"),
         (b"", "does not hold torch-fidelity's Inception weights"),
         (b"not weights", "does not hold torch-fidelity's Inception weights"),
     ],

@@ -9,6 +9,7 @@ from ddpm_utils.forward import diffuse
 from ddpm_utils.networks import CNN
 from ddpm_utils.sampling import Latent, MatchedStart, Noise, ancestral, cold_1, cold_2, ddim, sample, standard_start
 from ddpm_utils.schedules import constant, cosine, linear
+from ddpm_utils.solvers import dpm_solver_2m, heun
 
 SCHEDULES = [constant(beta=0.05, T=40), linear(beta_max=0.3, T=40), cosine(T=40)]
 
@@ -36,11 +37,6 @@ class White(Noise):
 def decoder(z, time):
     """Not linear, and it looks at its clock."""
     return torch.tanh(1.3 * z + time.reshape(-1, 1, 1, 1)) - 0.2
-
-
-@pytest.fixture
-def start():
-    return torch.randn(3, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture
@@ -128,8 +124,8 @@ def test_exact_decoder_of_gaussian_data(sampler, steps):
 @pytest.mark.parametrize("steps", [1, 2, 9, 200])
 @pytest.mark.parametrize(
     "sampler",
-    [ancestral, partial(ancestral, variance="posterior"), ddim, partial(ddim, eta=1.0)],
-    ids=["beta", "posterior", "ddim", "ddim 1"],
+    [ancestral, partial(ancestral, variance="posterior"), ddim, partial(ddim, eta=1.0), heun, dpm_solver_2m],
+    ids=["beta", "posterior", "ddim", "ddim 1", "heun", "dpm solver"],
 )
 def test_perfect_decoder_of_one_image_returns_it(sampler, steps, start):
     """With α one step late, noise of standard deviation 0.24 would be left in it."""
