@@ -121,9 +121,8 @@ class NoiseSchedule:
         first = position[-1] / count if spacing == "even" else position[0]
         # Counted down from T, so that a single step is T.
         wanted = np.interp(np.linspace(position[-1], first, count)[::-1], position, t).round().astype(int)
-        index = np.arange(
-            count
-        )  # where rounding made two steps one, the later ones move up, or if there is no room, all down
+        # Where rounding made two steps one, the later ones move up, or if there is no room, all down.
+        index = np.arange(count)
         return np.minimum(np.maximum.accumulate(wanted - index) + index, self.T - count + 1 + index)
 
 
