@@ -148,8 +148,8 @@ def kid(fake: Features, real: RealFeatures, *, seed: int = 0, subsets: int = 50)
     return mean.item(), deviation.item()
 
 
-def distribution_quality(fake: Features, real: RealFeatures, *, seed: int = 0) -> dict[str, float | list[float] | int]:
-    """FID with its interval and its floor, and KID, of generated images against as many real ones.
+def fid_quality(fake: Features, real: RealFeatures, *, seed: int = 0) -> dict[str, float | list[float] | int]:
+    """FID with its interval and its floor, of generated images against as many real ones.
 
     Args:
         real: at least twice as many as the fakes: one half to compare with, the other for the floor.
@@ -161,12 +161,19 @@ def distribution_quality(fake: Features, real: RealFeatures, *, seed: int = 0) -
     if len(real) < 2 * count:
         raise ValueError(f"{count} FID samples need at least {2 * count} real images, but there are {len(real)}.")
     reference, other = real[:count], real[count : 2 * count]
-    mean, deviation = kid(fake, reference, seed=seed)
     return {
         "FID": fid(fake, reference),
         "FID interval": list(fid_interval(fake, reference, seed=seed)),
         "FID floor": fid(other, reference),
-        "KID": mean,
-        "KID deviation": deviation,
         "samples": count,
     }
+
+
+def distribution_quality(fake: Features, real: RealFeatures, *, seed: int = 0) -> dict[str, float | list[float] | int]:
+    """What `fid_quality` measures, and KID.
+
+    Arguments and errors as for `fid_quality`.
+    """
+    distances = fid_quality(fake, real, seed=seed)
+    mean, deviation = kid(fake, real[: len(fake)], seed=seed)
+    return distances | {"KID": mean, "KID deviation": deviation}

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 from itertools import pairwise
 
 import torch
@@ -103,11 +102,3 @@ class DigitClassifier(nn.Module):
     def forward(self, x: Float[Tensor, "batch 1 28 28"]) -> Float[Tensor, "batch 10"]:
         """Logits of the ten digits; x in [−0.5, 0.5]."""
         return self.head(self.embed(x))
-
-
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "cnn": CNN,
-    "cnn_plane_norm": partial(CNN, norm="plane"),
-    "cnn_no_norm": partial(CNN, norm="none"),
-}
-"""The decoders by name: what the notebooks' `network` parameter may be."""

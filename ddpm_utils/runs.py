@@ -51,6 +51,7 @@ class Run:
     ):
         self.network = network
         self.snapshots = set(snapshots)
+        self.learning_rate = learning_rate
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
         average = get_ema_multi_avg_fn(1 - 1 / ema_horizon) if ema_horizon else None
         self.average = AveragedModel(network, multi_avg_fn=average) if average else None

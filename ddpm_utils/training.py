@@ -4,8 +4,9 @@ All randomness of a step is drawn anew from (seed, step), so a run that stops an
 last state continues exactly as if it had not stopped, and any number of processes sees the same batches.
 """
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,21 @@ from ddpm_utils.runs import EpochRecord, Run
 
 VALIDATION_CHUNK = 256  # images that share one draw of noise on the validation grid: fixed, whatever the batch
 SAVE_SECONDS = 30  # at most so much work is lost when a run is killed
+
+
+def one_cycle(progress: float, warm_up: float = 0.05) -> float:
+    """Up in a straight line, then down half a cosine: the learning rate over its peak (Smith & Topin 2019).
+
+    Args:
+        progress: share of the training that is done, in [0, 1].
+    """
+    if progress < warm_up:
+        return progress / warm_up
+    return (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up))) / 2
+
+
+LEARNING_RATES: dict[str, Callable[[float], float]] = {"constant": lambda progress: 1.0, "one_cycle": one_cycle}
+"""How the learning rate changes over a training: its factor as a function of progress."""
 
 
 class Progress(NamedTuple):
@@ -38,6 +54,7 @@ def train(
     epochs: int,
     batch_size: int = 128,
     seed: int = 0,
+    lr_schedule: str = "constant",
     accelerator: Accelerator | None = None,
 ) -> Iterator[Progress]:
     """Train to `epochs` epochs in all, from where the run is (algorithm 1 of the report; Ho et al. 2020).
@@ -48,13 +65,15 @@ def train(
     Args:
         images: to train on, in [−0.5, 0.5]; the batch is the global one, shared by all processes.
         validation: measured after each epoch on a fixed grid of (t, noise).
+        lr_schedule: "constant", or "one_cycle", over all epochs, whose peak is the run's learning rate.
         accelerator: device, mixed precision and processes; by default what `accelerate` finds.
 
     Yields:
         `Progress` after each step.
 
     Raises:
-        ValueError: if there are fewer images than one batch holds, or the processes cannot share a batch.
+        ValueError: if there are fewer images than one batch holds, the processes cannot share a batch, or the
+            lr_schedule is unknown.
         FloatingPointError: if the loss is not finite; the last saved state is kept.
     """
     accelerator = accelerator or Accelerator()
@@ -63,6 +82,8 @@ def train(
         raise ValueError(f"batch_size = {batch_size} is larger than the {len(images)} training images.")
     if batch_size % accelerator.num_processes:
         raise ValueError(f"batch_size = {batch_size} is no multiple of {accelerator.num_processes} processes.")
+    if lr_schedule not in LEARNING_RATES:
+        raise ValueError(f"lr_schedule must be one of {', '.join(LEARNING_RATES)}, not {lr_schedule!r}.")
     mine = slice(accelerator.process_index, None, accelerator.num_processes)
     network, optimizer = accelerator.prepare(run.network, run.optimizer)
     if run.average:
@@ -79,6 +100,9 @@ def train(
             x, t, drawn = (value[mine].to(accelerator.device) for value in (x, t, drawn))
             with accelerator.autocast():
                 loss = objective(network, x, t, drawn).mean()
+            rate = run.learning_rate * LEARNING_RATES[lr_schedule](run.step / (steps * epochs))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
             optimizer.zero_grad()
             accelerator.backward(loss)
             optimizer.step()

@@ -15,6 +15,9 @@ ALLOWED: dict[str, set[str]] = {
     "schedules": set(),
     "data": set(),
     "networks": set(),
+    "unets": {"networks"},
+    "spectral": set(),
+    "allocator": set(),
     "checkpoints": set(),
     "metrics": set(),
     "plots": set(),
@@ -29,7 +32,11 @@ ALLOWED: dict[str, set[str]] = {
     "sampling": {"forward", "schedules"},
     "solvers": {"sampling", "schedules"},
     "classifier": {"checkpoints", "data", "networks", "training"},
-    "experiment": {"checkpoints", "data", "networks", "objectives", "runs", "schedules", "training"},
+    "comparison": {"classifier", "data", "metrics", "sampling", "schedules", "solvers"},
+    "experiment": {
+        *("allocator", "checkpoints", "data", "networks", "objectives"),
+        *("runs", "schedules", "spectral", "training", "unets"),
+    },
 }
 
 

@@ -5,8 +5,7 @@ import torch
 
 from ddpm_utils import checkpoints
 from ddpm_utils.checkpoints import CheckpointError
-from ddpm_utils.experiment import PUBLISHED, SCHEDULES, Experiment
-from ddpm_utils.networks import NETWORKS
+from ddpm_utils.experiment import NETWORKS, PUBLISHED, SCHEDULES, Experiment
 from ddpm_utils.schedules import linear
 
 
@@ -102,7 +101,9 @@ def test_description_names_what_the_schedule_uses(schedule):
     experiment = Experiment(schedule=schedule)
     names = {"constant": {"beta"}, "linear": {"beta_min", "beta_max"}, "cosine": set()}[schedule]
     assert experiment.identity.keys() == {"schedule", "T", "network"} | names
-    assert experiment.description.keys() == experiment.identity.keys() | {"batch_size", "seed"}
+    assert experiment.description.keys() == experiment.identity.keys() | {"batch_size", "seed", "lr_schedule"}
+    cycle = experiment.with_values(lr_schedule="one_cycle").description
+    assert cycle.keys() - experiment.description.keys() == {"epochs"}
 
 
 def test_with_values_checks_again():

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_utils.networks import CNN, NETWORKS, DigitClassifier, TimeEncoding
+from ddpm_utils.experiment import NETWORKS
+from ddpm_utils.networks import CNN, DigitClassifier, TimeEncoding
 
 
 def parameters(modules) -> int:
