@@ -6,10 +6,10 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab lint notebooks clean
+.PHONY: help run test lab lint notebooks bench bench-full clean
 
 help: ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(STAMP) ## the main job: all notebooks for both published schedules, figures, one table
 	$(BIN)/ddpm run
@@ -27,8 +27,19 @@ lab: $(STAMP) ## JupyterLab on the notebooks, on this machine only
 notebooks: $(STAMP) ## execute the committed notebooks again and strip them
 	$(BIN)/ddpm notebooks
 
+bench: $(VENV)/.bench ## speed, memory and quality per minute, side by side with other implementations (20 minutes)
+	$(BIN)/python -m benchmarks
+
+bench-full: $(STAMP) ## quality over network calls of every sampler, for both kinds of decoder (an hour)
+	$(BIN)/ddpm compare
+	$(BIN)/ddpm compare network=lean_unet
+
 clean: $(STAMP) ## delete what runs have written (data/runs)
 	$(BIN)/ddpm clean
+
+$(VENV)/.bench: $(STAMP)
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	touch $@
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

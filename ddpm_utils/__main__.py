@@ -1,4 +1,4 @@
-"""The one command, `ddpm`: run, lab, train, record, table, classifier, notebooks, clean.
+"""The one command, `ddpm`: run, lab, train, record, compare, table, classifier, notebooks, clean.
 
 Parameters of experiments are given as name=value, as in `ddpm train beta=0.1 T=200 dataset=mnist epochs=50`.
 """
@@ -36,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     command("lab", lab, "open the notebooks in JupyterLab (loopback only)")
     command("train", train, "train one experiment, or resume it", "parameters of the experiment")
     command("record", record, "evaluate a trained run at full size and ship it", "the same parameters")
+    command("compare", compare, "FID over network calls, for every sampler", "the same parameters")
     command("table", table, "put the recorded Table 1 into the README")
     command("classifier", classifier, "train the digit classifier anew")
     command("notebooks", notebooks, "execute the committed notebooks again and strip them")
@@ -166,6 +167,15 @@ def record(values: dict) -> None:
     from ddpm_utils.recording import record as write
 
     print(relative(write(make_experiment({"dataset": "mnist"} | values))))
+
+
+def compare(values: dict) -> None:
+    """Compare all samplers with the shipped weights: spacings on validation digits, then calls on test digits."""
+    from ddpm_utils.comparison import record_comparison
+
+    experiment = make_experiment({"dataset": "mnist"} | values)
+    for choice in ("spacings", "calls"):
+        print(relative(record_comparison(experiment, choice, samples=1000 if choice == "spacings" else 2000)))
 
 
 def table() -> None:

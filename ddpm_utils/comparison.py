@@ -1,21 +1,24 @@
 """Quality against network calls: every sampler with the same trained network, start, seeds and digits."""
 
-import io
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 from torch import Tensor
 
-from ddpm_utils import metrics
+from ddpm_utils import checkpoints, metrics
 from ddpm_utils.classifier import load_classifier
 from ddpm_utils.data import Part
-from ddpm_utils.sampling import Decoder, Latent, Noise, ancestral, ddim, sample
-from ddpm_utils.schedules import NoiseSchedule
+from ddpm_utils.experiment import Experiment
+from ddpm_utils.sampling import Decoder, Latent, MatchedStart, Noise, ancestral, ddim, sample
+from ddpm_utils.schedules import SPACINGS, NoiseSchedule
 from ddpm_utils.solvers import dpm_solver_2m, heun
 
 SEED = 4_000_000  # seeds of the compared samples: this and following ones
+CALLS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
+CHOICE_CALLS = (5, 10, 20)  # at which spacings are compared
 
 
 class Method(NamedTuple):
@@ -88,11 +91,62 @@ def compare(
         yield Row(name, method.spacing, calls, samples, found["FID"], *found["FID interval"], found["FID floor"])
 
 
+def points_for(choice: str, T: int) -> list[tuple[str, Method, int]]:
+    """What `record_comparison` measures.
+
+    Args:
+        choice: "calls": each sampler with its spacing at all `CALLS`, and ancestral sampling with all T steps;
+            "spacings": each sampler with every spacing, at few calls.
+
+    Raises:
+        ValueError: if the choice is neither.
+    """
+    if choice == "calls":
+        some = [(name, method, calls) for name, method in METHODS.items() for calls in CALLS if calls < T]
+        first = next(iter(METHODS))
+        return [*some, (first, METHODS[first], T)]
+    if choice == "spacings":
+        kinds = [(name, method.sampler, spacing) for name, method in METHODS.items() for spacing in SPACINGS]
+        return [(name, Method(sampler, spacing), calls) for name, sampler, spacing in kinds for calls in CHOICE_CALLS]
+    raise ValueError(f"choice must be calls or spacings, not {choice!r}.")
+
+
+def record_comparison(
+    experiment: Experiment, choice: str = "calls", *, samples: int = 2000, on_row: Callable[[Row], None] = print
+) -> Path:
+    """Compare all samplers with an experiment's shipped weights, from the matched start; minutes to an hour.
+
+    Each finished row is kept in the run folder at once, so that the same command goes on after a stop. Spacings are
+    compared on validation digits, so that the calls, with the best of them, can be reported on test digits.
+
+    Returns:
+        the table that the project ships: data/checkpoints/<slug>/<choice>.csv.
+    """
+    dataset = experiment.load_data()
+    digits = dataset.test if choice == "calls" else dataset.validation
+    decoder = experiment.load_decoder("shipped")
+    schedule = experiment.noise_schedule
+    points = points_for(choice, schedule.T)
+    weights = checkpoints.digest(decoder.network.state_dict())
+    kept = experiment.run_folder / f"{choice}-{samples}-{weights[:12]}.csv"
+    rows = read_rows(kept)
+    done = {(row.sampler, row.spacing, row.calls) for row in rows}
+    missing = [point for point in points if (point[0], point[1].spacing, point[2]) not in done]
+    start = MatchedStart(dataset.train.images, schedule)
+    for row in compare(decoder.network, schedule, start, digits, missing, samples=samples):
+        rows.append(row)
+        checkpoints.write_bytes(kept, to_csv(rows))
+        on_row(row)
+    path = experiment.shipped_folder / f"{choice}.csv"
+    checkpoints.write_bytes(path, to_csv(rows))
+    return path
+
+
 def to_csv(rows: Sequence[Row]) -> bytes:
     """Rows as CSV."""
     return pd.DataFrame(rows, columns=Row._fields).to_csv(index=False).encode()
 
 
-def from_csv(content: bytes) -> list[Row]:
-    """What `to_csv` wrote."""
-    return [Row(*row) for row in pd.read_csv(io.BytesIO(content)).itertuples(index=False)]
+def read_rows(path: Path) -> list[Row]:
+    """What `to_csv` wrote to a file; none if there is no file."""
+    return [Row(*row) for row in pd.read_csv(path).itertuples(index=False)] if path.exists() else []

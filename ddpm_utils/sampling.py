@@ -22,6 +22,7 @@ from ddpm_utils.schedules import NoiseSchedule
 Decoder = Callable[[Tensor, Tensor], Tensor]
 Degrade = Callable[[Tensor, int], Tensor]
 VARIANCES = ("beta", "posterior")
+DRAWN_AHEAD = 8  # steps whose noise is drawn at once
 
 
 class Latent(NamedTuple):
@@ -44,15 +45,25 @@ class Noise:
         self.seeds = list(seeds)
         self.generators = [torch.Generator().manual_seed(int(seed)) for seed in self.seeds]
         self.shape = tuple(shape)
+        self.ahead: list[Tensor] = []
 
     def __call__(self) -> Float[Tensor, "batch ..."]:
         """The next ε ~ N(0, I) of every image, shape (batch, *shape), float32."""
-        return torch.stack([torch.randn(self.shape, generator=generator) for generator in self.generators])
+        if not self.ahead:  # drawn a few steps ahead, since each draw has its cost
+            shape = (DRAWN_AHEAD, *self.shape)
+            draws = [torch.randn(shape, generator=generator) for generator in self.generators]
+            self.ahead = list(torch.stack(draws, dim=1).flip(0))
+        return self.ahead.pop()
 
 
 def estimate(network: Decoder, z: Tensor, time: float) -> Tensor:
     """The network's estimate at one time, t/T, for the whole batch."""
     return network(z, torch.full((len(z),), float(time), dtype=z.dtype, device=z.device))
+
+
+def remove(z: Tensor, g: Tensor, amount: float, scale: float) -> Tensor:
+    """(z − amount·g)/scale, in two passes over memory."""
+    return torch.sub(z, g, alpha=float(amount)).div_(float(scale))
 
 
 def ancestral(
@@ -75,13 +86,14 @@ def ancestral(
     if variance not in VARIANCES:
         raise ValueError(f"variance must be one of {', '.join(VARIANCES)}, not {variance!r}.")
     beta, alpha = schedule.beta, schedule.alpha
+    signal, deviation, kept = np.sqrt(alpha), np.sqrt(1 - alpha), np.sqrt(1 - beta)
     sigma = np.sqrt(beta if variance == "beta" else posterior_tables(schedule)[2])
     for t in range(schedule.T, 0, -1):
         g = estimate(network, z, schedule.time[t])
-        x_hat = (z - float(np.sqrt(1 - alpha[t])) * g) / float(np.sqrt(alpha[t]))
-        z = (z - float(beta[t] / np.sqrt(1 - alpha[t])) * g) / float(np.sqrt(1 - beta[t]))
+        x_hat = remove(z, g, deviation[t], signal[t])
+        z = remove(z, g, beta[t] / deviation[t], kept[t])
         if t > 1:
-            z = z + float(sigma[t]) * noise().to(z)
+            z.add_(noise().to(z), alpha=float(sigma[t]))
         yield Latent(t - 1, z, x_hat)
 
 
@@ -105,13 +117,14 @@ def ddim(
     if not 0 <= eta <= 1:
         raise ValueError(f"eta must lie in [0, 1], not {eta!r}.")
     alpha = schedule.alpha
+    signal, deviation = np.sqrt(alpha), np.sqrt(1 - alpha)
     sigma = eta * np.sqrt(posterior_tables(schedule)[2])
     for t in range(schedule.T, 0, -1):
         g = estimate(network, z, schedule.time[t])
-        x_hat = (z - float(np.sqrt(1 - alpha[t])) * g) / float(np.sqrt(alpha[t]))
-        z = float(np.sqrt(alpha[t - 1])) * x_hat + float(np.sqrt(1 - alpha[t - 1] - sigma[t] ** 2)) * g
+        x_hat = remove(z, g, deviation[t], signal[t])
+        z = (float(signal[t - 1]) * x_hat).add_(g, alpha=float(np.sqrt(1 - alpha[t - 1] - sigma[t] ** 2)))
         if sigma[t] > 0:
-            z = z + float(sigma[t]) * noise().to(z)
+            z.add_(noise().to(z), alpha=float(sigma[t]))
         yield Latent(t - 1, z, x_hat)
 
 

@@ -12,9 +12,10 @@ the samplers' signature (see `sampling`), the noise being unused, and like DDIM 
 from collections.abc import Iterator
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from ddpm_utils.sampling import Decoder, Latent, Noise, estimate
+from ddpm_utils.sampling import Decoder, Latent, Noise, estimate, remove
 from ddpm_utils.schedules import NoiseSchedule
 
 
@@ -35,12 +36,12 @@ def heun(network: Decoder, schedule: NoiseSchedule, z: Tensor, noise: Noise | No
     s = deviation / signal
     for t in range(schedule.T, 0, -1):
         g = estimate(network, z, schedule.time[t])
-        x_hat = (z - float(deviation[t]) * g) / float(signal[t])
+        x_hat = remove(z, g, deviation[t], signal[t])
         kept, step = float(signal[t - 1] / signal[t]), float(signal[t - 1] * (s[t - 1] - s[t]))
         if t > 1:
-            euler = kept * z + step * g
+            euler = (kept * z).add_(g, alpha=step)
             g = (g + estimate(network, euler, schedule.time[t - 1])) / 2
-        z = kept * z + step * g
+        z = (kept * z).add_(g, alpha=step)
         yield Latent(t - 1, z, x_hat)
 
 
@@ -61,9 +62,9 @@ def dpm_solver_2m(network: Decoder, schedule: NoiseSchedule, z: Tensor, noise: N
     before, h_before = None, None
     for t in range(schedule.T, 0, -1):
         g = estimate(network, z, schedule.time[t])
-        x_hat = (z - float(deviation[t]) * g) / float(signal[t])
+        x_hat = remove(z, g, deviation[t], signal[t])
         h = log_ratio[t - 1] - log_ratio[t]
-        ahead = x_hat if before is None or t == 1 else x_hat + float(h / (2 * h_before)) * (x_hat - before)
-        z = float(deviation[t - 1] / deviation[t]) * z - float(signal[t - 1] * np.expm1(-h)) * ahead
+        ahead = x_hat if before is None or t == 1 else torch.lerp(before, x_hat, float(1 + h / (2 * h_before)))
+        z = (float(deviation[t - 1] / deviation[t]) * z).sub_(ahead, alpha=float(signal[t - 1] * np.expm1(-h)))
         before, h_before = x_hat, h
         yield Latent(t - 1, z, x_hat)

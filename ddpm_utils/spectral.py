@@ -7,16 +7,16 @@ one complex multiplication for each frequency and pair of channels, whatever k:
 
 Three remarks make that pay on a CPU (Zlateski et al. 2019 compare it with direct and Winograd convolution):
 
-1. The transform is periodic, and what leaves an image at one border comes back at the other. Images of 28 pixels
-   and a kernel that reaches 3 pixels to each side do not meet on a circle of 28 + 3 ≤ 32: 32 × 32 frequencies do.
+1. The transform is periodic: what leaves an image at one border comes back at the other. An image of 28 pixels and a
+   kernel that reaches 3 pixels to each side do not notice on a circle of 28 + 3: 31 × 31 frequencies are enough.
 2. At this size no *fast* transform is needed: the DFT is a small matrix, and a CPU multiplies matrices at nearly
-   its peak. Real images need only 17 of the 32 frequencies along one axis, the others being their conjugates.
+   its peak. Real images need only 16 of the 31 frequencies along one axis, the others being their conjugates.
 3. Matrix products read a transposed operand at no cost. So the first leaves the frequency of the horizontal axis in
    front, the second that of both axes, and what remains is one small product (batch × channels) per frequency; no
    pass over memory only moves numbers.
 
-Multiplications for one image and a 32→32 layer: direct 28²·7²·32² = 39 million; here 64 planes × 86,000 for the
-transforms + 544 frequencies × 4 × 32² = 7.7 million. The result is that of `nn.Conv2d` up to rounding.
+Multiplications for one image and a 32→32 layer: direct 28²·7²·32² = 39 million; here 64 planes × 81,000 for the
+transforms + 496 frequencies × 4 × 32² = 7.2 million. The result is that of `nn.Conv2d` up to rounding.
 """
 
 import math
@@ -31,11 +31,11 @@ from torch.autograd.function import once_differentiable
 LEAST_BATCH = 8  # images; for fewer, the transform of the kernels costs more than it saves
 
 Spectrum = tuple[Float[Tensor, "frequencies _ _"], Float[Tensor, "frequencies _ _"]]
-"""Real and imaginary part of one matrix per frequency; frequencies are (horizontal 0…P/2) × (vertical 0…P−1)."""
+"""Real and imaginary part of one matrix per frequency; frequencies: (horizontal 0…⌊P/2⌋) × (vertical 0…P−1)."""
 
 
 class _Tables(NamedTuple):
-    """Cosines and sines of one image size and kernel, P frequencies a side, V = P/2 + 1 of them horizontally."""
+    """Cosines and sines of one image size and kernel, P frequencies a side, V = ⌊P/2⌋ + 1 horizontally."""
 
     horizontal: Tensor  # (2V, size): x's columns → real, imaginary parts
     back: Tensor  # (2V, size): the inverse, each conjugate pair counted, over P²
@@ -49,7 +49,7 @@ class _Tables(NamedTuple):
 @cache
 def _tables(size: int, kernel: int) -> _Tables:
     reach = kernel // 2
-    P = size + reach + (size + reach) % 2
+    P = size + reach
     V = P // 2 + 1
     pixel, tap, vertical, horizontal = (torch.arange(count, dtype=torch.float64) for count in (size, kernel, P, V))
     angle = 2 * math.pi / P
@@ -57,7 +57,8 @@ def _tables(size: int, kernel: int) -> _Tables:
     taps_down, taps_across = (angle * f[:, None] * (tap - reach) for f in (vertical, horizontal))
     phase = taps_across[:, None, None, :] + taps_down[:, :, None]
     pairs = torch.full((V, 1), 2.0, dtype=torch.float64)
-    pairs[0] = pairs[-1] = 1  # these two frequencies are their own conjugates
+    pairs[0] = 1  # this frequency is its own conjugate,
+    pairs[V - 1] = 2 if P % 2 else 1  # and so is the last one of an even number
     tables = (
         torch.cat([across.cos(), -across.sin()]),
         torch.cat([pairs * across.cos(), -pairs * across.sin()]) / P**2,
@@ -71,13 +72,14 @@ def _tables(size: int, kernel: int) -> _Tables:
 
 
 def _product(a: Spectrum, b: Spectrum) -> Spectrum:
-    """a·b at each frequency, a product of complex matrices made of four real ones."""
-    real = torch.bmm(a[0], b[0]).baddbmm_(a[1], b[1], alpha=-1)
-    return real, torch.bmm(a[0], b[1]).baddbmm_(a[1], b[0])
+    """a·b at each frequency: a product of complex matrices, made of four real ones."""
+    return torch.bmm(a[0], b[0]).baddbmm_(a[1], b[1], alpha=-1), torch.bmm(a[0], b[1]).baddbmm_(a[1], b[0])
 
 
-def _adjoint(a: Spectrum) -> Spectrum:
-    return a[0].mT, -a[1].mT
+def _product_adjoint(a: Spectrum, b: Spectrum) -> Spectrum:
+    """a·b* at each frequency, b* being transposed and conjugate."""
+    c, d = b[0].mT, b[1].mT
+    return torch.bmm(a[0], c).baddbmm_(a[1], d), torch.bmm(a[1], c).baddbmm_(a[0], d, alpha=-1)
 
 
 def _transform(x: Float[Tensor, "batch channels size size"], tables: _Tables) -> Spectrum:
@@ -126,14 +128,15 @@ class _Convolution(torch.autograd.Function):
         of_gradient = _transform(gradient, tables)
         to_x = None
         if ctx.needs_input_grad[0]:
-            to_x = _inverse(_product(of_gradient, _adjoint(filters)), tables)
-        real, imaginary = _product(_adjoint(of_x), of_gradient)
-        _, before, after = real.shape
+            to_x = _inverse(_product_adjoint(of_gradient, filters), tables)
+        transposed = of_gradient[0].mT, of_gradient[1].mT
+        real, imaginary = _product_adjoint(transposed, (of_x[0].mT, of_x[1].mT))
+        _, after, before = real.shape
         to_weight = (tables.weight * tables.kernel_cos).T @ real.flatten(1)
         to_weight += (tables.weight * tables.kernel_sin).T @ imaginary.flatten(1)
         kernel = math.isqrt(len(to_weight))
         to_bias = of_gradient[0][0].sum(0)  # frequency 0 again
-        return to_x, to_weight.view(kernel, kernel, before, after).permute(3, 2, 0, 1), to_bias
+        return to_x, to_weight.view(kernel, kernel, after, before).permute(2, 3, 0, 1), to_bias
 
 
 class SpectralConv2d(nn.Conv2d):

@@ -1,0 +1,1 @@
+"""Speed, memory and quality per minute, side by side with other implementations: `make bench`."""

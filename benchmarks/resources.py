@@ -1,0 +1,86 @@
+"""Peak memory of training and sampling, and how long a notebook takes to its first figure."""
+
+import itertools
+import resource
+import subprocess
+import sys
+import time
+
+import nbformat
+import pandas as pd
+from nbclient import NotebookClient
+
+from benchmarks.networks import BATCH
+from benchmarks.section import Section, Verdict
+from ddpm_utils import comparison
+from ddpm_utils.data import PROJECT
+from ddpm_utils.experiment import Experiment
+from ddpm_utils.objectives import NoisePrediction
+from ddpm_utils.runs import Run
+from ddpm_utils.sampling import sample
+from ddpm_utils.training import train
+
+
+def use_memory(task: str, network: str, amount: int) -> float:
+    """Do a task in this process and return its peak resident memory so far, in GB.
+
+    Args:
+        task: "train" (amount: steps), "images" (amount: to sample with 5 calls) or "steps" (amount: network calls).
+    """
+    experiment = Experiment(network=network, dataset="mnist")
+    model, schedule, digits = experiment.make_network(), experiment.noise_schedule, experiment.load_data()
+    if task == "train":
+        images, validation = digits.train.images, digits.validation.images[:256]
+        steps = train(Run(model), NoisePrediction(schedule), images, validation, epochs=1000)
+        list(itertools.islice(steps, amount))
+    elif task == "images":
+        sample(comparison.METHODS["DPM-Solver++(2M)"](model, schedule, 5), range(amount))
+    else:
+        sample(comparison.METHODS["ancestral, σ² = β"](model, schedule, amount), range(BATCH))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+
+
+def peak_memory() -> Section:
+    """Peak memory against the number of steps and images; each in a fresh process."""
+    tasks = {
+        "training": ("train", 20, 100),
+        "sampling, 5 calls": ("images", 1000, 10_000),
+        f"sampling {BATCH} images": ("steps", 10, 200),
+    }
+    units = {"train": "steps", "images": "images", "steps": "calls"}
+    rows, peaks = [], []
+    for (title, (task, few, many)), network in itertools.product(tasks.items(), ("cnn", "lean_unet")):
+        row = {"task": title, "network": network}
+        for label, amount in {"fewer": few, "more": many}.items():
+            code = f"from benchmarks.resources import use_memory; print(use_memory({task!r}, {network!r}, {amount}))"
+            command = [sys.executable, "-c", code]
+            printed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+            peaks.append(float(printed.split()[-1]))
+            row[label] = f"{amount:,} {units[task]}: {peaks[-1]:.2f} GB"
+        rows.append(row)
+    note = "Resident memory of the whole process: Python, PyTorch and the data set are in it."
+    verdict = Verdict(
+        "peak memory of training, and of sampling 10,000 images", "≤ 1.5 GB", f"at most {max(peaks):.2f} GB"
+    )
+    return Section("Peak memory", pd.DataFrame(rows), note, (verdict,))
+
+
+def first_figures() -> Section:
+    """Seconds from starting a notebook's kernel to its first figure."""
+    rows = []
+    for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):
+        notebook = nbformat.read(path, as_version=4)
+        client = NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
+        started = time.perf_counter()
+        with client.setup_kernel():
+            for index, cell in enumerate(notebook.cells):
+                cell = client.execute_cell(cell, index)
+                if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
+                    break
+        rows.append({"notebook": path.stem, "seconds": time.perf_counter() - started})
+    table = pd.DataFrame(rows)
+    verdict = Verdict(
+        "a notebook from kernel start to its first figure", "≤ 8 s", f"at most {table.seconds.max():.1f} s"
+    )
+    return Section("First figures", table.round(1), verdicts=(verdict,))

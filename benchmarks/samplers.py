@@ -1,0 +1,58 @@
+"""Sampler loops around the same CNN, ours and diffusers'; each run is one trajectory."""
+
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
+
+from benchmarks.race import Run
+from ddpm_utils import sampling, solvers
+from ddpm_utils.experiment import Experiment
+
+CALLS = 20
+SAMPLERS = ("ancestral", "ddim", "dpm")
+
+
+def sampler_loops(batch: int) -> dict[str, Run]:
+    """What a sampler does from z_T: "calls", its network calls only; and each sampler, "…, ours" and "…, diffusers".
+
+    Args:
+        batch: images.
+    """
+    experiment = Experiment()
+    network, schedule = experiment.make_network().eval(), experiment.noise_schedule
+    z, short = torch.randn(batch, 1, 28, 28), schedule.subset(CALLS)
+    options = {"trained_betas": schedule.beta[1:].tolist(), "timestep_spacing": "trailing"}
+
+    def calls() -> None:
+        for t in range(CALLS, 0, -1):
+            sampling.estimate(network, z, short.time[t])
+
+    def ours(sampler: Callable) -> None:
+        for _ in sampler(network, short, z, sampling.Noise(range(batch))):
+            pass
+
+    def theirs(kind: type, **more) -> None:
+        scheduler = kind(schedule.T, **options, **more)
+        scheduler.set_timesteps(CALLS)
+        latents = z
+        for t in scheduler.timesteps:
+            noise = network(latents, ((t + 1) / schedule.T).expand(batch))
+            latents = scheduler.step(noise, t, latents).prev_sample
+
+    def run(loop: Callable[[], None]) -> int:
+        with torch.inference_mode():
+            loop()
+        return CALLS
+
+    loops = {
+        "calls": calls,
+        "ancestral, ours": partial(ours, sampling.ancestral),
+        "ancestral, diffusers": partial(theirs, DDPMScheduler, clip_sample=False),
+        "ddim, ours": partial(ours, sampling.ddim),
+        "ddim, diffusers": partial(theirs, DDIMScheduler, clip_sample=False),
+        "dpm, ours": partial(ours, solvers.dpm_solver_2m),
+        "dpm, diffusers": partial(theirs, DPMSolverMultistepScheduler),
+    }
+    return {name: partial(run, loop) for name, loop in loops.items()}
