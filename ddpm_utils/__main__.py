@@ -6,7 +6,6 @@ Parameters of experiments are given as name=value, as in `ddpm train beta=0.1 T=
 import argparse
 import ast
 import dataclasses
-import os
 import shutil
 import subprocess
 import sys
@@ -18,7 +17,6 @@ from ddpm_utils.data import PROJECT, DataError
 
 FIRST_MINUTE = "first-minute"  # the run that the main job trains from scratch
 CLASSIFIER_EPOCHS = 6
-STRIPPED_KEYS = "metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -226,18 +224,9 @@ def classifier() -> None:
 
 def notebooks() -> None:
     """Execute the committed notebooks from top to bottom at their default parameters, and strip them."""
-    import tempfile
+    from ddpm_utils.sweep import refresh
 
-    import papermill
-
-    for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ["DDPM_OUTPUT"] = folder  # figures and runs of this execution are not kept
-            executed = Path(folder) / path.name
-            papermill.execute_notebook(str(path), str(executed), kernel_name="python3")
-            keep = ["--keep-output", "--keep-count", "--extra-keys", STRIPPED_KEYS]
-            subprocess.run([sys.executable, "-m", "nbstripout", *keep, str(executed)], check=True)
-            shutil.copyfile(executed, path)
+    refresh()
 
 
 def clean() -> None:

@@ -40,9 +40,9 @@ class Method(NamedTuple):
 
 
 METHODS = {
-    "ancestral, σ² = β": Method(ancestral),
-    "ancestral, posterior σ²": Method(partial(ancestral, variance="posterior")),
-    "DDIM, η = 0": Method(ddim, "karras"),
+    "ancestral, σ² = β": Method(ancestral, "log_snr"),
+    "ancestral, posterior σ²": Method(partial(ancestral, variance="posterior"), "quadratic"),
+    "DDIM, η = 0": Method(ddim, "quadratic"),
     "Heun": Method(heun, "karras"),
     "DPM-Solver++(2M)": Method(dpm_solver_2m, "quadratic"),
 }

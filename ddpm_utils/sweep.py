@@ -3,6 +3,10 @@
 import json
 import multiprocessing
 import os
+import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, wait
 from pathlib import Path
@@ -18,6 +22,7 @@ from ddpm_utils.evaluation import to_markdown
 from ddpm_utils.experiment import Experiment
 
 NOTEBOOKS = PROJECT / "notebooks"
+STRIPPED_KEYS = "metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution"
 
 
 class Job(NamedTuple):
@@ -136,3 +141,15 @@ def write_table(table: pd.DataFrame, folder: Path) -> list[Path]:
     write_bytes(paths[0], table.to_csv(index=False).encode())
     write_bytes(paths[1], (to_markdown(table) + "\n").encode())
     return paths
+
+
+def refresh() -> None:
+    """Execute the committed notebooks from top to bottom at their default parameters, and strip them."""
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["DDPM_OUTPUT"] = folder  # figures and runs of this execution are not kept
+            executed = Path(folder) / path.name
+            papermill.execute_notebook(str(path), str(executed), kernel_name="python3")
+            keep = ["--keep-output", "--keep-count", "--extra-keys", STRIPPED_KEYS]
+            subprocess.run([sys.executable, "-m", "nbstripout", *keep, str(executed)], check=True)
+            shutil.copyfile(executed, path)

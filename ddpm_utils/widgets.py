@@ -1,12 +1,12 @@
 """A slider panel around any draw function."""
 
-import io
 import time
 from collections.abc import Callable
 
 import ipywidgets
-import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
+
+from ddpm_utils.plots import to_png
 
 
 def panel(draw: Callable[..., Figure], **controls: ipywidgets.ValueWidget) -> ipywidgets.VBox:
@@ -63,11 +63,3 @@ class LiveFigure:
         if time.monotonic() - self._drawn >= self.seconds:
             self.view.value = to_png(make())
             self._drawn = time.monotonic()
-
-
-def to_png(figure: Figure) -> bytes:
-    """A figure as PNG; it is closed."""
-    content = io.BytesIO()
-    figure.savefig(content, format="png")
-    plt.close(figure)
-    return content.getvalue()

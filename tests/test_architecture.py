@@ -21,7 +21,8 @@ ALLOWED: dict[str, set[str]] = {
     "checkpoints": set(),
     "metrics": set(),
     "plots": set(),
-    "widgets": set(),
+    "curves": {"plots"},
+    "widgets": {"plots"},
     "forward": {"schedules"},
     "degradations": {"networks"},
     "exact": {"schedules"},
@@ -32,7 +33,10 @@ ALLOWED: dict[str, set[str]] = {
     "sampling": {"forward", "schedules"},
     "solvers": {"sampling", "schedules"},
     "classifier": {"checkpoints", "data", "networks", "training"},
-    "comparison": {"classifier", "data", "metrics", "sampling", "schedules", "solvers"},
+    "comparison": {
+        *("checkpoints", "classifier", "data", "experiment"),
+        *("metrics", "sampling", "schedules", "solvers"),
+    },
     "experiment": {
         *("allocator", "checkpoints", "data", "networks", "objectives"),
         *("runs", "schedules", "spectral", "training", "unets"),

@@ -76,3 +76,13 @@ def test_falls_back_to_direct_convolution(mode):
 def test_an_even_kernel_is_refused():
     with pytest.raises(ValueError, match="the kernel must be odd, not 4"):
         SpectralConv2d(2, 2, 4)
+
+
+def test_trains_after_it_was_first_used_without_gradients():
+    layer, x = SpectralConv2d(2, 2, 3), random(8, 2, 11, 11)  # a size that no other test has made tables for
+    with torch.inference_mode():
+        expected = layer(x)
+    y = layer(x)
+    y.square().sum().backward()
+    torch.testing.assert_close(y, expected.clone())
+    assert layer.weight.grad.isfinite().all()

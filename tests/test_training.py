@@ -54,9 +54,9 @@ def validation(digits):
     return digits.validation.images[:20]
 
 
-def go(run, images, validation, *, objective=OBJECTIVE, epochs=3, stop=None):
+def go(run, images, validation, *, objective=OBJECTIVE, epochs=3, stop=None, lr_schedule="constant"):
     """Train on 4 steps of 8 images per epoch, up to a step."""
-    steps = train(run, objective, images, validation, epochs=epochs, batch_size=8)
+    steps = train(run, objective, images, validation, epochs=epochs, batch_size=8, lr_schedule=lr_schedule)
     losses = []
     for progress in steps:
         losses.append(progress.losses["train"])
@@ -213,6 +213,28 @@ def test_resumed_equals_uninterrupted(stops, save_seconds, ema_horizon, images, 
     assert losses == expected
     assert_same(run, whole)
     assert_same(Run(Tiny(), ema_horizon=ema_horizon, folder=tmp_path), whole)
+
+
+def test_one_cycle_rises_and_falls():
+    factors = [training.one_cycle(progress) for progress in (0, 0.025, 0.05, 0.05 + 0.95 / 2, 1)]
+    assert factors == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+def test_a_cycle_sets_the_learning_rate_of_each_step_and_resumes(images, validation, tmp_path):
+    whole = Run(Tiny(), learning_rate=0.01)
+    rates = []
+    for _ in train(whole, OBJECTIVE, images, validation, epochs=3, batch_size=8, lr_schedule="one_cycle"):
+        rates.append(whole.optimizer.param_groups[0]["lr"])
+    assert rates == pytest.approx([0.01 * training.one_cycle(step / 12) for step in range(12)])
+    for stop in (2, 7, None):
+        run = Run(Tiny(), learning_rate=0.01, folder=tmp_path)
+        go(run, images, validation, stop=stop, lr_schedule="one_cycle")
+    assert_same(run, whole)
+
+
+def test_refuses_an_unknown_lr_schedule(images, validation):
+    with pytest.raises(ValueError, match="lr_schedule must be one of constant, one_cycle, not 'cyclic'"):
+        go(Run(Tiny()), images, validation, lr_schedule="cyclic")
 
 
 @pytest.mark.parametrize("save_seconds", [-1, 30])

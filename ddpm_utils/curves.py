@@ -1,0 +1,123 @@
+"""Curves of training, evaluation and sampling, in the style of `plots`. Nothing here computes a result."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ddpm_utils.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+
+
+def loss_curves(histories: Mapping[str, Sequence[tuple[float, float, float]]], snapshots: Sequence[int] = ()) -> Figure:
+    """Figure 1: training and validation loss over epochs, one panel per run; red dots at the snapshot epochs.
+
+    Args:
+        histories: title → rows of (epoch, training loss, validation loss).
+    """
+    figure, axes = plt.subplots(1, len(histories), figsize=(4.2 * len(histories), 3), squeeze=False)
+    for ax, (title, rows) in zip(axes[0], histories.items(), strict=True):
+        epoch, training, validation = np.asarray(rows, dtype=float).T
+        ax.plot(epoch, training, color=BLUE, marker=".", label="training (mean over the epoch)")
+        ax.plot(epoch, validation, color=ORANGE, marker=".", label="validation (fixed grid)")
+        marked = np.isin(epoch, snapshots)
+        if marked.any():
+            ax.plot(epoch[marked], validation[marked], "o", color=RED, zorder=3, label="snapshots")
+        ax.set(title=title, xlabel="epoch", ylabel="mean squared error of ε", yscale="log")
+        ax.legend(fontsize=8)
+    return figure
+
+
+def training_progress(
+    batch_losses: Sequence[float], history: Sequence[tuple], first_step: int, steps_per_epoch: int
+) -> Figure:
+    """The loss of each step and the validation loss of each epoch, over steps.
+
+    Args:
+        batch_losses: one number per step, the last of them made just now.
+        history: rows of (epoch, training loss, validation loss, …).
+        first_step: how many steps came before the first of `batch_losses`.
+    """
+    figure, axes = plt.subplots(figsize=(6, 2.8))
+    step = first_step + 1 + np.arange(len(batch_losses))
+    axes.plot(step, batch_losses, color=BLUE, linewidth=0.8, label="training, one batch")
+    if history:
+        ends = [row[0] * steps_per_epoch for row in history]
+        axes.plot(ends, [row[2] for row in history], "o-", color=ORANGE, label="validation, fixed grid")
+    axes.set(xlabel="step", ylabel="mean squared error of ε", yscale="log")
+    axes.legend()
+    return figure
+
+
+def loss_over_time(
+    t: Float[Tensor, " n"] | np.ndarray,
+    losses: Mapping[str, Float[Tensor, " n"]],
+    curves: Mapping[str, np.ndarray],
+    bins: int = 20,
+) -> Figure:
+    """Losses of images at their t, averaged in bins of equal width with standard errors, beside closed forms.
+
+    Args:
+        t: each image's step, 1…T.
+        losses: label → one loss per image.
+        curves: label → values over t = 0…T; entry 0 is not shown.
+    """
+    t = np.asarray(t)
+    edges = np.linspace(0, t.max(), bins + 1)
+    figure, axes = plt.subplots(figsize=(6, 3))
+    for colour, marker, (label, values) in zip((BLUE, PURPLE), "os", losses.items(), strict=False):
+        groups = [np.asarray(values)[(low < t) & (t <= high)] for low, high in pairwise(edges)]
+        mean = [group.mean() for group in groups]
+        error = [group.std() / max(1, len(group)) ** 0.5 for group in groups]
+        centre = (edges[1:] + edges[:-1]) / 2
+        axes.errorbar(centre, mean, error, fmt=marker, markersize=4, color=colour, label=label)
+    for colour, style, (label, values) in zip((ORANGE, GREEN, RED), ("-", "--", ":"), curves.items(), strict=False):
+        axes.plot(np.arange(1, len(values)), values[1:], style, color=colour, label=label)
+    axes.set(xlabel="step t", ylabel="mean squared error of ε", yscale="log")
+    axes.legend()
+    return figure
+
+
+def quality_over_calls(measured: pd.DataFrame) -> Figure:
+    """FID of each sampler over its network calls, both on logarithmic axes, with 95 % intervals.
+
+    Args:
+        measured: columns sampler, calls, fid, low, high, floor (see `comparison.Row`).
+    """
+    figure, axes = plt.subplots(figsize=(7, 4))
+    most = measured.calls.max()
+    markers = ("o-", "s--", "^-", "D--", "v-")
+    for marker, (name, rows) in zip(markers, measured.groupby("sampler", sort=False), strict=False):
+        few = rows[rows.calls < most] if len(rows) > 1 else rows
+        interval = (few.fid - few.low).clip(lower=0), (few.high - few.fid).clip(lower=0)
+        axes.errorbar(few.calls, few.fid, interval, fmt=marker, markersize=5, capsize=2, label=name)
+    full = measured[measured.calls == most].iloc[0]
+    axes.axhline(full.fid, color=GREY, linestyle=":", label=f"{full.sampler}, {most} calls")
+    axes.axhline(full.floor, color="black", linewidth=0.8, label="real against real")
+    ticks = sorted(set(measured.calls) - {most})
+    axes.set(xscale="log", yscale="log", xlabel="network calls per sample", ylabel="FID, digit classifier")
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.minorticks_off()
+    axes.legend(fontsize=8)
+    return figure
+
+
+def reconstruction_error(steps: Sequence[int], rmse: Sequence[float], alpha: np.ndarray, unrelated: float) -> Figure:
+    """RMSE of reconstructions over the step they start from, above the share of signal left there.
+
+    Args:
+        alpha: shape (T+1,).
+        unrelated: the RMSE of two unrelated digits.
+    """
+    figure, (above, below) = plt.subplots(2, 1, figsize=(6, 4), sharex=True)
+    above.plot(steps, rmse, "o-", label="reconstructions")
+    above.axhline(unrelated, color=GREY, linestyle="--", label="two unrelated digits")
+    above.set(ylabel="RMSE", ylim=(0, None))
+    above.legend()
+    below.plot(np.arange(len(alpha)), alpha, color=ORANGE)
+    below.set(xlabel="step t from which the image is restored", ylabel="signal left, α", ylim=(0, 1))
+    return figure

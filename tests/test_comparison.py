@@ -1,0 +1,85 @@
+import pandas as pd
+import pytest
+import torch
+
+from ddpm_utils import comparison
+from ddpm_utils.comparison import METHODS, Method, Row, points_for, read_rows, record_comparison, to_csv
+from ddpm_utils.experiment import PUBLISHED, Experiment
+from ddpm_utils.sampling import Noise, ddim
+from ddpm_utils.schedules import constant
+
+
+@pytest.mark.parametrize("calls", [1, 2, 3, 10])
+@pytest.mark.parametrize("name", METHODS)
+def test_methods_keep_to_their_calls(name, calls):
+    made = []
+
+    def decoder(z, time):
+        made.append(1)
+        return torch.zeros_like(z)
+
+    trajectory = METHODS[name](decoder, constant(beta=0.1, T=30), calls)
+    *_, last = trajectory(torch.zeros(1, 1, 4, 4), Noise([0], (1, 4, 4)))
+    assert last.t == 0
+    assert calls - 1 <= len(made) <= calls
+
+
+def test_points():
+    calls = points_for("calls", T=40)
+    assert len(calls) == len(METHODS) * sum(c < 40 for c in comparison.CALLS) + 1
+    assert calls[-1][0] == "ancestral, σ² = β"
+    assert calls[-1][2] == 40
+    spacings = points_for("spacings", T=40)
+    assert len({(name, method.spacing) for name, method, _ in spacings}) == 4 * len(METHODS)
+    with pytest.raises(ValueError, match="choice must be calls or spacings, not 'all'"):
+        points_for("all", T=40)
+
+
+def test_rows_survive_a_file(tmp_path):
+    rows = [Row("DDIM, η = 0", "karras", 10, 50, 1.5, 1.25, 1.75, 0.5), Row("Heun", "even", 3, 50, 2.0, 1.0, 3.0, 0.5)]
+    assert read_rows(tmp_path / "rows.csv") == []
+    (tmp_path / "rows.csv").write_bytes(to_csv(rows))
+    assert read_rows(tmp_path / "rows.csv") == rows
+
+
+@pytest.fixture
+def experiment(output, monkeypatch, tmp_path) -> Experiment:
+    """The shipped high-β weights on the embedded digits, which would be recorded in a folder of the test."""
+    weights = Experiment(**PUBLISHED["high β"]).load_decoder("shipped")
+    monkeypatch.setattr(Experiment, "load_decoder", lambda self, name: weights)
+    monkeypatch.setattr(Experiment, "shipped_folder", tmp_path / "shipped")
+    monkeypatch.setattr(comparison, "METHODS", {"DDIM, η = 0": Method(ddim), "twice": Method(ddim)})
+    monkeypatch.setattr(comparison, "CALLS", (1, 2))
+    return Experiment(**PUBLISHED["high β"] | {"T": 5}, dataset="mnist_5k")
+
+
+def test_a_comparison_goes_on_after_a_stop(experiment):
+    class Stopped(Exception):
+        pass
+
+    seen = []
+
+    def stop_at_second(row):
+        seen.append(row)
+        if len(seen) == 2:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        record_comparison(experiment, samples=20, on_row=stop_at_second)
+    path = experiment.shipped_folder / "calls.csv"
+    assert not path.exists()
+    later = []
+    assert record_comparison(experiment, samples=20, on_row=later.append) == path
+    rows = read_rows(path)
+    assert rows == seen + later
+    assert [(row.sampler, row.calls) for row in rows] == [
+        *[("DDIM, η = 0", 1), ("DDIM, η = 0", 2), ("twice", 1), ("twice", 2), ("DDIM, η = 0", 5)],
+    ]
+    assert [row.fid for row in rows[:2]] == [row.fid for row in rows[2:4]]  # the same method, the same numbers
+
+
+def test_the_spacings_are_those_that_did_best_on_validation_digits():
+    table = pd.read_csv(Experiment(**PUBLISHED["low β"]).shipped_folder / "spacings.csv")
+    ranks = table.assign(rank=table.groupby(["sampler", "calls"]).fid.rank())
+    mean = ranks.groupby(["sampler", "spacing"])["rank"].mean()
+    assert {name: method.spacing for name, method in METHODS.items()} == {name: mean[name].idxmin() for name in METHODS}
