@@ -30,9 +30,8 @@ notebooks: $(STAMP) ## execute the committed notebooks again and strip them
 bench: $(VENV)/.bench ## speed, memory and quality per minute, side by side with other implementations (20 minutes)
 	$(BIN)/python -m benchmarks
 
-bench-full: $(STAMP) ## quality over network calls of every sampler, for both kinds of decoder (an hour)
+bench-full: $(STAMP) ## FID over network calls of every sampler, recorded for notebook 03 (an hour)
 	$(BIN)/ddpm compare
-	$(BIN)/ddpm compare network=lean_unet
 
 clean: $(STAMP) ## delete what runs have written (data/runs)
 	$(BIN)/ddpm clean

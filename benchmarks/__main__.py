@@ -13,7 +13,8 @@ import torch
 
 from benchmarks import quality, resources, speed
 from benchmarks.networks import bfloat16_is_fast
-from benchmarks.section import Section
+from benchmarks.section import Section, Verdict
+from ddpm_utils import data
 from ddpm_utils.checkpoints import write_bytes
 from ddpm_utils.data import PROJECT
 
@@ -36,7 +37,8 @@ def machine() -> str:
     """The processor and the versions that were measured, in one line."""
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        model = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())[1]
+        named = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+        model = named[1] if named else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     units = torch.backends.cpu.get_cpu_capability() + (" and bfloat16" if bfloat16_is_fast() else "")
     system = f"{platform.system()}, Python {platform.python_version()}, PyTorch {torch.__version__.split('+')[0]}"
@@ -66,10 +68,15 @@ def main() -> None:
     for name in names:
         if name not in PARTS:
             parser.error(f"there is no part {name!r}; there are {', '.join(PARTS)}.")
+    print(data.load("mnist").source)  # downloaded now, if it can be, so that all contenders see the same data
     sections = []
     for name in names or PARTS:
         started = time.monotonic()
-        sections.append(PARTS[name]())
+        try:
+            sections.append(PARTS[name]())
+        except Exception as error:  # one part that cannot run here does not lose the others
+            reason = f"not measured: {type(error).__name__}: {error}"
+            sections.append(Section(name, pd.DataFrame(), reason, (Verdict(name, "", reason),)))
         print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
     summary, report = markdown(sections)
     print(f"\n{report}")

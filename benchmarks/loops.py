@@ -8,7 +8,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from benchmarks.networks import BATCH, require_bfloat16
+from benchmarks.networks import BATCH, STEPS, require_bfloat16
 from benchmarks.race import Run
 from ddpm_utils import data, runs
 from ddpm_utils.allocator import keep_freed_memory
@@ -17,8 +17,6 @@ from ddpm_utils.objectives import NoisePrediction
 from ddpm_utils.schedules import constant
 from ddpm_utils.spectral import with_spectral_convolutions
 from ddpm_utils.training import train
-
-STEPS = 8
 
 
 def mnist_loader() -> Iterator[Tensor]:
@@ -126,6 +124,7 @@ def our_loop(precision: str = "float32", spectral: bool = True, allocator: bool 
         digits.train.images,
         digits.validation.images[:BATCH],
         epochs=1000,
+        batch_size=BATCH,
         accelerator=Accelerator(mixed_precision="bf16" if precision == "bfloat16" else "no"),
     )
 

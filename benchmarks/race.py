@@ -73,6 +73,7 @@ def race(
         process = context.Process(target=work, args=(there, setup, tuple(arguments)), daemon=True)
         with patch.dict(os.environ, environment or {}):
             process.start()
+        there.close()
         processes.append(process)
         answer = here.recv()  # one after the other, so that no setup disturbs a warm-up
         if answer == "ready":

@@ -1,10 +1,15 @@
 """Peak memory of training and sampling, and how long a notebook takes to its first figure."""
 
 import itertools
+import os
+import re
 import resource
+import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import nbformat
 import pandas as pd
@@ -25,30 +30,41 @@ def use_memory(task: str, network: str, amount: int) -> float:
     """Do a task in this process and return its peak resident memory so far, in GB.
 
     Args:
-        task: "train" (amount: steps), "images" (amount: to sample with 5 calls) or "steps" (amount: network calls).
+        task: "train" (amount: steps, with a validation after every 60), "images" (amount: to sample, 5 calls each) or
+            "calls" (amount: network calls for one batch).
     """
     experiment = Experiment(network=network, dataset="mnist")
     model, schedule, digits = experiment.make_network(), experiment.noise_schedule, experiment.load_data()
     if task == "train":
-        images, validation = digits.train.images, digits.validation.images[:256]
-        steps = train(Run(model), NoisePrediction(schedule), images, validation, epochs=1000)
+        images, validation = digits.train.images, digits.validation.images[:1024]
+        steps = train(Run(model), NoisePrediction(schedule), images[: 60 * BATCH], validation, epochs=1000)
         list(itertools.islice(steps, amount))
     elif task == "images":
         sample(comparison.METHODS["DPM-Solver++(2M)"](model, schedule, 5), range(amount))
     else:
         sample(comparison.METHODS["ancestral, σ² = β"](model, schedule, amount), range(BATCH))
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
+    return peak()
+
+
+def peak() -> float:
+    """This process's peak resident memory so far, in GB.
+
+    Linux hands `ru_maxrss` on from the process that started this one; its own file tells the truth.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) * 1024 / 1e9
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
 def peak_memory() -> Section:
-    """Peak memory against the number of steps and images; each in a fresh process."""
+    """Peak memory against the number of steps, images and calls; each in a fresh process."""
     tasks = {
-        "training": ("train", 20, 100),
+        "training": ("train", 20, 130),
         "sampling, 5 calls": ("images", 1000, 10_000),
-        f"sampling {BATCH} images": ("steps", 10, 200),
+        f"sampling {BATCH} images": ("calls", 10, 200),
     }
-    units = {"train": "steps", "images": "images", "steps": "calls"}
+    units = {"train": "steps", "images": "images", "calls": "calls"}
     rows, peaks = [], []
     for (title, (task, few, many)), network in itertools.product(tasks.items(), ("cnn", "lean_unet")):
         row = {"task": title, "network": network}
@@ -66,21 +82,30 @@ def peak_memory() -> Section:
     return Section("Peak memory", pd.DataFrame(rows), note, (verdict,))
 
 
-def first_figures() -> Section:
-    """Seconds from starting a notebook's kernel to its first figure."""
+def first_figures(repeats: int = 3) -> Section:
+    """Seconds from starting a notebook's kernel to the end of the cell that shows its first figure."""
     rows = []
     for path in sorted((PROJECT / "notebooks").glob("*.ipynb")):
-        notebook = nbformat.read(path, as_version=4)
-        client = NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
+        seconds = [time_to_first_figure(path) for _ in range(repeats)]
+        rows.append({"notebook": path.stem, "seconds": statistics.median(seconds), "highest": max(seconds)})
+    table = pd.DataFrame(rows)
+    verdict = Verdict(
+        "a notebook from kernel start to its first figure", "≤ 8 s", f"at most {table.highest.max():.1f} s"
+    )
+    note = f"Median and highest of {repeats}, each in a fresh kernel, nothing kept from runs before."
+    return Section("First figures", table.round(1), note, (verdict,))
+
+
+def time_to_first_figure(path: Path) -> float:
+    """Execute a notebook up to its first figure, without touching the project's figures and runs."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(notebook, kernel_name="python3", resources={"metadata": {"path": str(path.parent)}})
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"DDPM_OUTPUT": folder}
         started = time.perf_counter()
-        with client.setup_kernel():
+        with client.setup_kernel(env=environment):
             for index, cell in enumerate(notebook.cells):
                 cell = client.execute_cell(cell, index)
                 if any("image/png" in output.get("data", {}) for output in cell.get("outputs", [])):
-                    break
-        rows.append({"notebook": path.stem, "seconds": time.perf_counter() - started})
-    table = pd.DataFrame(rows)
-    verdict = Verdict(
-        "a notebook from kernel start to its first figure", "≤ 8 s", f"at most {table.seconds.max():.1f} s"
-    )
-    return Section("First figures", table.round(1), verdicts=(verdict,))
+                    return time.perf_counter() - started
+    raise RuntimeError(f"{path.stem} shows no figure.")

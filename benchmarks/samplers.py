@@ -22,19 +22,19 @@ def sampler_loops(batch: int) -> dict[str, Run]:
     """
     experiment = Experiment()
     network, schedule = experiment.make_network().eval(), experiment.noise_schedule
-    z, short = torch.randn(batch, 1, 28, 28), schedule.subset(CALLS)
+    z = torch.randn(batch, 1, 28, 28)
     options = {"trained_betas": schedule.beta[1:].tolist(), "timestep_spacing": "trailing"}
 
     def calls() -> None:
+        short = schedule.subset(CALLS)
         for t in range(CALLS, 0, -1):
             sampling.estimate(network, z, short.time[t])
 
     def ours(sampler: Callable) -> None:
-        for _ in sampler(network, short, z, sampling.Noise(range(batch))):
+        for _ in sampler(network, schedule.subset(CALLS), z, sampling.Noise(range(batch))):
             pass
 
-    def theirs(kind: type, **more) -> None:
-        scheduler = kind(schedule.T, **options, **more)
+    def theirs(scheduler) -> None:
         scheduler.set_timesteps(CALLS)
         latents = z
         for t in scheduler.timesteps:
@@ -49,10 +49,10 @@ def sampler_loops(batch: int) -> dict[str, Run]:
     loops = {
         "calls": calls,
         "ancestral, ours": partial(ours, sampling.ancestral),
-        "ancestral, diffusers": partial(theirs, DDPMScheduler, clip_sample=False),
+        "ancestral, diffusers": partial(theirs, DDPMScheduler(schedule.T, clip_sample=False, **options)),
         "ddim, ours": partial(ours, sampling.ddim),
-        "ddim, diffusers": partial(theirs, DDIMScheduler, clip_sample=False),
+        "ddim, diffusers": partial(theirs, DDIMScheduler(schedule.T, clip_sample=False, **options)),
         "dpm, ours": partial(ours, solvers.dpm_solver_2m),
-        "dpm, diffusers": partial(theirs, DPMSolverMultistepScheduler),
+        "dpm, diffusers": partial(theirs, DPMSolverMultistepScheduler(schedule.T, **options)),
     }
     return {name: partial(run, loop) for name, loop in loops.items()}

@@ -1,7 +1,7 @@
 """Curves of training, evaluation and sampling, in the style of `plots`. Nothing here computes a result."""
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
+from itertools import cycle, pairwise
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -90,9 +90,10 @@ def quality_over_calls(measured: pd.DataFrame) -> Figure:
     """
     figure, axes = plt.subplots(figsize=(7, 4))
     most = measured.calls.max()
-    markers = ("o-", "s--", "^-", "D--", "v-")
-    for marker, (name, rows) in zip(markers, measured.groupby("sampler", sort=False), strict=False):
-        few = rows[rows.calls < most] if len(rows) > 1 else rows
+    markers = cycle(("o-", "s--", "^-", "D--", "v-"))
+    for marker, (name, few) in zip(
+        markers, measured[measured.calls < most].groupby("sampler", sort=False), strict=False
+    ):
         interval = (few.fid - few.low).clip(lower=0), (few.high - few.fid).clip(lower=0)
         axes.errorbar(few.calls, few.fid, interval, fmt=marker, markersize=5, capsize=2, label=name)
     full = measured[measured.calls == most].iloc[0]

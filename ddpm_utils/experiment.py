@@ -139,9 +139,9 @@ class Experiment:
     @property
     def description(self) -> dict:
         """What two runs must share for one to continue the other, apart from their data."""
-        names = ["batch_size", "seed", "lr_schedule"]
+        names = ["batch_size", "seed"]
         if self.lr_schedule != "constant":
-            names.append("epochs")  # a cycle cannot be extended
+            names += ["lr_schedule", "epochs"]  # a cycle cannot be extended
         return self.identity | {name: getattr(self, name) for name in names}
 
     @property
@@ -176,7 +176,7 @@ class Experiment:
         """The network with its first weights, drawn from the seed without touching torch's global generator.
 
         On the CPU its 7×7 convolutions are spectral, and the process keeps the memory it frees: the same numbers up to
-        rounding, in half the time (see `spectral` and `allocator`).
+        rounding, sooner (see `spectral` and `allocator`).
         """
         keep_freed_memory()
         with torch.random.fork_rng(devices=[]):

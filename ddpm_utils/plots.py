@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pandas as pd
 import PIL.Image
 from IPython.display import Image, display
@@ -16,6 +15,8 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from ddpm_utils.checkpoints import write_bytes
 
 # Okabe & Ito's palette: told apart by colour-blind readers, and by their lightness in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
@@ -47,22 +48,17 @@ def to_png(figure: Figure) -> bytes:
     return content.getvalue()
 
 
-def save(figure: Figure, folder: Path, name: str) -> Path:
-    """Save a figure as folder/name.png, close it, and return the path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.png"
-    path.write_bytes(to_png(figure))
-    return path
+def show(figure: Figure, folder: Path | None = None, name: str = "") -> None:
+    """Display a figure in a notebook, and save it as folder/name.png if there is a folder."""
+    content = to_png(figure)
+    if folder:
+        write_bytes(folder / f"{name}.png", content)
+    display(Image(content))
 
 
-def show(figure: Figure) -> None:
-    """Display a figure in a notebook."""
-    display(Image(to_png(figure)))
-
-
-def draw_image(axes: Axes, image: Float[Tensor, "..."] | np.ndarray) -> None:
+def draw_image(axes: Axes, image: Float[Tensor, "... height width"]) -> None:
     """One image on the fixed grey scale, without ticks."""
-    axes.imshow(np.asarray(image).reshape(28, 28), vmin=-0.5, vmax=0.5)
+    axes.imshow(image.reshape(image.shape[-2:]), vmin=-0.5, vmax=0.5)
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
     axes.spines[:].set_visible(False)
@@ -107,7 +103,7 @@ def image_grid(images: Float[Tensor, "n 1 28 28"], title: str = "", columns: int
 
 
 def mosaics(
-    images: Mapping[tuple[str, str], Float[Tensor, "n 1 28 28"]], columns: int = 8, size: float = 0.24, title: str = ""
+    images: Mapping[tuple[str, str], Float[Tensor, "n 1 28 28"]], columns: int = 8, size: float = 0.24
 ) -> Figure:
     """Many small images, one block for each (row, column) label, without gaps.
 
@@ -121,17 +117,11 @@ def mosaics(
     figure, axes = plt.subplots(len(down), len(across), figsize=figsize, squeeze=False)
     for (row, column), block in images.items():
         ax = axes[down.index(row), across.index(column)]
-        joined = block.reshape(-1, columns, 28, 28).permute(0, 2, 1, 3).reshape(-1, columns * 28)
-        ax.imshow(joined, vmin=-0.5, vmax=0.5)
-        ax.set(xticks=[], yticks=[])
-        ax.grid(False)
-        ax.spines[:].set_visible(False)
+        draw_image(ax, block.reshape(-1, columns, 28, 28).permute(0, 2, 1, 3).reshape(-1, columns * 28))
         if row == down[0]:
             ax.set_title(column, fontsize=9)
         if column == across[0]:
             ax.set_ylabel(row, fontsize=9)
-    if title:
-        figure.suptitle(title, fontsize=10)
     return figure
 
 

@@ -46,14 +46,15 @@ class Noise:
         self.generators = [torch.Generator().manual_seed(int(seed)) for seed in self.seeds]
         self.shape = tuple(shape)
         self.ahead: list[Tensor] = []
+        self.drawn = 1  # steps to draw at once: z_T alone first
 
     def __call__(self) -> Float[Tensor, "batch ..."]:
         """The next ε ~ N(0, I) of every image, shape (batch, *shape), float32."""
-        if not self.ahead:  # drawn a few steps ahead, since each draw has its cost
-            shape = (DRAWN_AHEAD, *self.shape)
-            draws = [torch.randn(shape, generator=generator) for generator in self.generators]
-            self.ahead = list(torch.stack(draws, dim=1).flip(0))
-        return self.ahead.pop()
+        if not self.ahead:  # then a few steps ahead, since each draw has its cost
+            shape = (self.drawn, *self.shape)
+            draws = torch.stack([torch.randn(shape, generator=generator) for generator in self.generators], dim=1)
+            self.ahead, self.drawn = list(draws), DRAWN_AHEAD
+        return self.ahead.pop(0)
 
 
 def estimate(network: Decoder, z: Tensor, time: float) -> Tensor:

@@ -46,7 +46,7 @@ def heun(network: Decoder, schedule: NoiseSchedule, z: Tensor, noise: Noise | No
 
 
 def dpm_solver_2m(network: Decoder, schedule: NoiseSchedule, z: Tensor, noise: Noise | None = None) -> Iterator[Latent]:
-    """DPM-Solver++(2M): x̂ drawn on in a straight line from the last two calls (Lu et al. 2022, algorithm 2).
+    """DPM-Solver++(2M): x̂ extrapolated linearly in λ from the last two calls (Lu et al. 2022, algorithm 2).
 
     With λ = log(√α/√(1−α)) and h = λ_{t−1} − λ_t,
 

@@ -23,7 +23,9 @@ SAVE_SECONDS = 30  # at most so much work is lost when a run is killed
 
 
 def one_cycle(progress: float, warm_up: float = 0.05) -> float:
-    """Up in a straight line, then down half a cosine: the learning rate over its peak (Smith & Topin 2019).
+    """Up in a straight line, then down half a cosine: the learning rate over its peak (Loshchilov & Hutter 2017).
+
+    A function of the progress alone, so that a run that resumes needs no scheduler's state.
 
     Args:
         progress: share of the training that is done, in [0, 1].

@@ -47,12 +47,13 @@ class LeanUNet(nn.Module):
 
     What costs time on two cores is many small layers, group normalisation, attention and large maps of few channels.
     So the image's pixels are folded into channels first, 1×28×28 → 4×14×14 (pixel unshuffle; Shi et al. 2016), all
-    maps are channels-last, and each block normalises once. The estimate is a(t)·z_t + h: where z_t is nearly pure
+    maps are channels-last, and each block normalises once. The estimate is c(t)·z_t + h: where z_t is nearly pure
     noise, z_t itself is a good answer.
 
     Args:
         widths: channels at 14×14 and at 7×7.
         blocks: how many at 14×14 on the way down, at 7×7, and at 14×14 on the way up.
+        features: of the time encoding.
     """
 
     def __init__(
@@ -65,7 +66,7 @@ class LeanUNet(nn.Module):
             return nn.ModuleList(ModulatedBlock(channels, features) for _ in range(count))
 
         self.time_encoding = nn.Sequential(TimeEncoding(features), nn.SiLU())
-        self.copied = nn.Linear(features, 1)  # a(t)
+        self.copied = nn.Linear(features, 1)  # c(t)
         self.enter = nn.Conv2d(4, wide, 3, padding=1)
         self.down = stack(blocks[0], wide)
         self.shrink = nn.Conv2d(wide, deep, 2, stride=2)
@@ -148,7 +149,8 @@ class UNet(nn.Module):
     """The usual U-Net of DDPM, small: scales 28, 14 and 7, attention at 7×7 (Ho et al. 2020, appendix B).
 
     Args:
-        width: channels at 28×28; 2 and 4 times as many below.
+        width: channels at 28×28, to be multiplied.
+        multipliers: of the width, for each scale from 28×28 down.
     """
 
     def __init__(self, width: int = 32, multipliers: tuple[int, ...] = (1, 2, 4)):

@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "allocator": set(),
     "checkpoints": set(),
     "metrics": set(),
-    "plots": set(),
+    "plots": {"checkpoints"},
     "curves": {"plots"},
     "widgets": {"plots"},
     "forward": {"schedules"},

@@ -11,6 +11,9 @@ from benchmarks import loops, samplers, speed
 from benchmarks.race import Result, race, ratios, take_turns
 from benchmarks.section import Section, Verdict
 from ddpm_utils.data import PROJECT
+from ddpm_utils.networks import CNN
+
+WHOSE = ("ours", "diffusers")
 
 
 def sleeper(seconds: float):
@@ -48,18 +51,36 @@ def test_turns_are_taken():
     assert order == [*"ab", *"ab", *"ab"]
 
 
+@pytest.fixture
+def network_inputs(monkeypatch) -> list[int]:
+    """The batch sizes of all calls of the report's CNN from now on."""
+    seen = []
+    monkeypatch.setattr(CNN, "forward", count_calls(CNN.forward, seen))
+    return seen
+
+
+def count_calls(forward, seen: list[int]):
+    """`forward`, which also notes its batch size."""
+
+    def counted(self, z, time):
+        seen.append(len(z))
+        return forward(self, z, time)
+
+    return counted
+
+
 @pytest.mark.parametrize("loop", [loops.plain_loop, loops.diffusers_loop, loops.our_loop])
-def test_training_loops_train(loop, monkeypatch):
-    monkeypatch.setattr(loops, "STEPS", 1)
+def test_training_loops_train_as_many_images_as_they_say(loop, network_inputs, digits, monkeypatch):
+    monkeypatch.setattr(loops, "STEPS", 2)
     monkeypatch.setattr(loops, "BATCH", 8)
+    monkeypatch.setattr(loops.data, "load", lambda name: digits)
     monkeypatch.setattr(loops, "mnist_loader", lambda: itertools.repeat(torch.zeros(8, 1, 28, 28)))
-    assert loop()() == 8
+    assert loop()() == sum(network_inputs) == 16
 
 
-def test_sampler_loops_make_their_calls():
-    assert {name: run() for name, run in samplers.sampler_loops(1).items()} == dict.fromkeys(
-        ["calls", *(f"{s}, {whose}" for s in samplers.SAMPLERS for whose in ("ours", "diffusers"))], samplers.CALLS
-    )
+@pytest.mark.parametrize("kind", ["calls", *(f"{s}, {whose}" for s in samplers.SAMPLERS for whose in WHOSE)])
+def test_sampler_loops_make_as_many_calls_as_they_say(kind, network_inputs):
+    assert samplers.sampler_loops(2)[kind]() == len(network_inputs) == 20
 
 
 def test_a_table_of_contenders():
@@ -82,4 +103,6 @@ def test_the_summary_has_every_verdict():
 def test_the_readme_shows_the_recorded_summary():
     report = (PROJECT / "benchmarks" / "results.md").read_text(encoding="utf-8")
     summary = benchmark.MARKED.search((PROJECT / "README.md").read_text(encoding="utf-8"))[0]
-    assert "\n".join(summary.splitlines()[1:-1]) in report
+    shown = "\n".join(summary.splitlines()[1:-1])
+    assert "training step, same CNN, against the plain loop" in shown
+    assert shown in report

@@ -3,10 +3,11 @@ import pytest
 import torch
 
 from ddpm_utils import comparison
+from ddpm_utils.checkpoints import CheckpointError
 from ddpm_utils.comparison import METHODS, Method, Row, points_for, read_rows, record_comparison, to_csv
 from ddpm_utils.experiment import PUBLISHED, Experiment
 from ddpm_utils.sampling import Noise, ddim
-from ddpm_utils.schedules import constant
+from ddpm_utils.schedules import SPACINGS, constant
 
 
 @pytest.mark.parametrize("calls", [1, 2, 3, 10])
@@ -21,12 +22,17 @@ def test_methods_keep_to_their_calls(name, calls):
     trajectory = METHODS[name](decoder, constant(beta=0.1, T=30), calls)
     *_, last = trajectory(torch.zeros(1, 1, 4, 4), Noise([0], (1, 4, 4)))
     assert last.t == 0
-    assert calls - 1 <= len(made) <= calls
+    assert len(made) == (calls - 1 + calls % 2 if name == "Heun" else calls)
+
+
+def test_heun_is_asked_for_odd_numbers_only():
+    assert METHODS["Heun"].counts((1, 2, 3, 10)) == [1, 3, 9]
+    assert METHODS["DDIM, η = 0"].counts((1, 2, 3, 10)) == [1, 2, 3, 10]
 
 
 def test_points():
     calls = points_for("calls", T=40)
-    assert len(calls) == len(METHODS) * sum(c < 40 for c in comparison.CALLS) + 1
+    assert len(calls) == sum(n < 40 for method in METHODS.values() for n in method.counts(comparison.CALLS)) + 1
     assert calls[-1][0] == "ancestral, σ² = β"
     assert calls[-1][2] == 40
     spacings = points_for("spacings", T=40)
@@ -46,6 +52,8 @@ def test_rows_survive_a_file(tmp_path):
 def experiment(output, monkeypatch, tmp_path) -> Experiment:
     """The shipped high-β weights on the embedded digits, which would be recorded in a folder of the test."""
     weights = Experiment(**PUBLISHED["high β"]).load_decoder("shipped")
+    (tmp_path / "shipped").mkdir()
+    (tmp_path / "shipped" / "weights.safetensors").touch()
     monkeypatch.setattr(Experiment, "load_decoder", lambda self, name: weights)
     monkeypatch.setattr(Experiment, "shipped_folder", tmp_path / "shipped")
     monkeypatch.setattr(comparison, "METHODS", {"DDIM, η = 0": Method(ddim), "twice": Method(ddim)})
@@ -78,8 +86,21 @@ def test_a_comparison_goes_on_after_a_stop(experiment):
     assert [row.fid for row in rows[:2]] == [row.fid for row in rows[2:4]]  # the same method, the same numbers
 
 
+def test_a_change_of_spacing_leaves_no_old_rows(experiment, monkeypatch):
+    record_comparison(experiment, samples=20, on_row=lambda row: None)
+    monkeypatch.setitem(comparison.METHODS, "twice", Method(ddim, "quadratic"))
+    rows = read_rows(record_comparison(experiment, samples=20, on_row=lambda row: None))
+    assert [row.spacing for row in rows if row.sampler == "twice"] == ["quadratic", "quadratic"]
+
+
+def test_needs_shipped_weights(output):
+    with pytest.raises(CheckpointError, match=r"there are no shipped weights of constant-beta0\.5-T3-cnn: record"):
+        record_comparison(Experiment(beta=0.5, T=3))
+
+
 def test_the_spacings_are_those_that_did_best_on_validation_digits():
     table = pd.read_csv(Experiment(**PUBLISHED["low β"]).shipped_folder / "spacings.csv")
+    assert set(table.spacing) == set(SPACINGS)
     ranks = table.assign(rank=table.groupby(["sampler", "calls"]).fid.rank())
     mean = ranks.groupby(["sampler", "spacing"])["rank"].mean()
     assert {name: method.spacing for name, method in METHODS.items()} == {name: mean[name].idxmin() for name in METHODS}

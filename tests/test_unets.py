@@ -53,11 +53,10 @@ def test_every_parameter_learns(kind):
     assert all(p.grad.abs().max() > 0 for p in network.parameters())
 
 
-@pytest.mark.parametrize("kind", [LeanUNet, UNet])
-def test_each_pixel_sees_far(kind):
-    """A change in one corner reaches the opposite one's quarter, which the report's CNN (13 pixels) cannot do."""
+def test_the_lean_unet_sees_across_half_an_image():
+    """Its normalisations couple no pixels, so this is the reach of its convolutions; the report's CNN reaches 13."""
     torch.manual_seed(0)
-    network = kind().eval()
+    network = LeanUNet()
     with torch.no_grad():
         for p in network.parameters():
             p.add_(0.05 * torch.randn(p.shape))
