@@ -144,7 +144,7 @@ def table_1(experiment: Experiment, recorded: dict | None, live: dict | None = N
     name = experiment.title
     rows = []
     report = REPORT.get((experiment.schedule, experiment.beta, experiment.T))
-    if report and experiment.schedule == "constant":
+    if report and experiment.network.startswith("cnn"):
         rows.append({"experiment": name, "source": "report, 50 epochs", "protocol": "published"} | report)
     sources = {f"recorded, {recorded['weights']['epoch']} epochs": recorded} if recorded else {}
     sources |= {"this run": live} if live else {}

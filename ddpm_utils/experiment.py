@@ -118,10 +118,11 @@ class Experiment:
 
     @property
     def title(self) -> str:
-        """The schedule, as a figure's title names it."""
+        """The schedule, and the network if it is not the report's, as a figure's title names them."""
         names = {"beta": "β", "beta_min": "β_min", "beta_max": "β_max", "T": "T"}
         values = [f"{names[name]} = {getattr(self, name)}" for name in SCHEDULES[self.schedule][1]]
-        return f"{self.schedule} schedule, {', '.join(values)}"
+        other = [] if self.network == "cnn" else [self.network]
+        return f"{self.schedule} schedule, {', '.join(values + other)}"
 
     @property
     def slug(self) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor
 from ddpm_utils import checkpoints
 from ddpm_utils.data import Dataset
 from ddpm_utils.evaluation import RESTORE_SEED, degrade, evaluate, footnotes, generate, table_1, to_markdown
-from ddpm_utils.experiment import PUBLISHED, Decoder, Experiment
+from ddpm_utils.experiment import LEAN, PUBLISHED, Decoder, Experiment
 from ddpm_utils.sampling import ancestral, sample
 
 
@@ -49,8 +49,8 @@ def load_recorded(experiment: Experiment) -> Recorded | None:
 
 
 def recorded_table() -> str:
-    """Table 1 of what is recorded for the report's two runs, in Markdown with its footnotes: the README's table."""
-    experiments = [Experiment(**values) for values in PUBLISHED.values()]
+    """Table 1 of what is recorded, in Markdown with its footnotes: the README's table."""
+    experiments = [Experiment(**values) for values in (*PUBLISHED.values(), LEAN)]
     found = [(experiment, load_recorded(experiment)) for experiment in experiments]
     results = [(experiment, recorded.results) for experiment, recorded in found if recorded]
     table = pd.concat([table_1(experiment, recorded) for experiment, recorded in results])
