@@ -37,14 +37,15 @@ STYLE = {
     "lines.linewidth": 1.5,
 }
 plt.rcParams.update(STYLE)
+COLOURS = 64  # in a saved picture: more greys than the eye tells apart in it
 
 
 def to_png(figure: Figure) -> bytes:
-    """A figure as PNG with a palette of 256 colours, a third of matplotlib's size; it is closed."""
+    """A figure as PNG with a palette of so many colours, a third of matplotlib's size; it is closed."""
     drawn, content = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png")
     plt.close(figure)
-    PIL.Image.open(drawn).convert("RGB").quantize(256).save(content, "png", optimize=True)
+    PIL.Image.open(drawn).convert("RGB").quantize(COLOURS).save(content, "png", optimize=True)
     return content.getvalue()
 
 
@@ -103,7 +104,7 @@ def image_grid(images: Float[Tensor, "n 1 28 28"], title: str = "", columns: int
 
 
 def mosaics(
-    images: Mapping[tuple[str, str], Float[Tensor, "n 1 28 28"]], columns: int = 8, size: float = 0.24
+    images: Mapping[tuple[str, str], Float[Tensor, "n 1 28 28"]], columns: int = 8, size: float = 0.3
 ) -> Figure:
     """Many small images, one block for each (row, column) label, without gaps.
 
@@ -118,6 +119,7 @@ def mosaics(
     for (row, column), block in images.items():
         ax = axes[down.index(row), across.index(column)]
         draw_image(ax, block.reshape(-1, columns, 28, 28).permute(0, 2, 1, 3).reshape(-1, columns * 28))
+        ax.images[0].set_interpolation("antialiased")  # pixels of the picture do not fit those of the images
         if row == down[0]:
             ax.set_title(column, fontsize=9)
         if column == across[0]:

@@ -1,0 +1,47 @@
+import io
+
+import numpy as np
+import pandas as pd
+import PIL.Image
+import pytest
+import torch
+
+from ddpm_utils import curves, plots
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(PIL.Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+def test_the_palette_keeps_greys_and_colours():
+    figure = plots.image_table([torch.linspace(-0.5, 0.5, 784).reshape(1, 1, 28, 28)], title="ramp", size=2)
+    figure.axes[0].plot([0, 27], [3, 3], color=plots.BLUE, linewidth=4)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    assert np.abs(pixels(plots.to_png(figure)) - pixels(drawn.getvalue())).max() <= 24
+
+
+def test_show_saves_a_whole_file(tmp_path, capsys):
+    figure = plots.image_grid(torch.zeros(8, 1, 28, 28))
+    plots.show(figure, tmp_path / "new", "grid")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["grid.png"]
+
+
+def test_mosaics_put_images_in_reading_order():
+    images = torch.arange(6).reshape(6, 1, 1, 1).expand(6, 1, 28, 28) / 10
+    figure = plots.mosaics({("row", "left"): images, ("row", "right"): -images}, columns=3)
+    left, right = (np.asarray(ax.images[0].get_array()) for ax in figure.axes)
+    assert left.shape == (56, 84)
+    np.testing.assert_allclose(left[::28, ::28], [[0, 0.1, 0.2], [0.3, 0.4, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(right, -left)
+    assert [ax.get_title() for ax in figure.axes] == ["left", "right"]
+
+
+@pytest.mark.parametrize("samplers", [1, 7])
+def test_quality_over_calls_has_a_line_for_each_sampler(samplers):
+    rows = [(f"sampler {i}", calls, 10.0 + i, 9.0, 11.0, 0.1) for i in range(samplers) for calls in (1, 10, 100)]
+    measured = pd.DataFrame(rows, columns=["sampler", "calls", "fid", "low", "high", "floor"])
+    axes = curves.quality_over_calls(measured).axes[0]
+    labels = axes.get_legend_handles_labels()[1]
+    assert labels[:2] == ["sampler 0, 100 calls", "real against real: 0.10, below the frame"]
+    assert labels[2:] == [f"sampler {i}" for i in range(samplers)]
