@@ -19,6 +19,7 @@ from ddpm_utils.objectives import Objective
 from ddpm_utils.runs import EpochRecord, Run
 
 VALIDATION_CHUNK = 256  # images that share one draw of noise on the validation grid: fixed, whatever the batch
+EVALUATED = 128  # images at a time, so that validating takes no more memory than training
 SAVE_SECONDS = 30  # at most so much work is lost when a run is killed
 
 
@@ -151,8 +152,8 @@ def validate(
     for chunk, start in enumerate(range(0, len(images), VALIDATION_CHUNK)):
         part = slice(start, start + VALIDATION_CHUNK)
         drawn = objective.draw(images[part], generator_for(seed, "validation", chunk))
-        values = (value.to(device) for value in (images[part], t[part], drawn))
-        losses.append(objective(network, *values).cpu())
+        for few in zip(*(value.split(EVALUATED) for value in (images[part], t[part], drawn)), strict=True):
+            losses.append(objective(network, *(value.to(device) for value in few)).cpu())
     network.train(training)
     return torch.cat(losses)
 
