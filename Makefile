@@ -27,7 +27,7 @@ lab: $(STAMP) ## JupyterLab on the notebooks, on this machine only
 notebooks: $(STAMP) ## execute the committed notebooks again and strip them
 	$(BIN)/ddpm notebooks
 
-bench: $(VENV)/.bench ## speed, memory and quality per minute, side by side with other implementations (20 minutes)
+bench: $(VENV)/.bench ## speed, memory and quality per minute, side by side with other implementations (25 minutes)
 	$(BIN)/python -m benchmarks
 
 bench-full: $(STAMP) ## FID over network calls of every sampler, recorded for notebook 03 (an hour)
