@@ -10,7 +10,8 @@ def keep_freed_memory() -> bool:
     """Let this process reuse large buffers: those above 32 MB glibc otherwise gives back to the system at once.
 
     A buffer that comes from the system is zeroed page by page when it is first touched, which costs the report's
-    training step 4 % of its time, and 10 % with direct convolution (see the benchmarks). The process's memory then stays at its peak.
+    training step 4 % of its time, and 10 % with direct convolution (see the benchmarks). The process's memory then
+    stays at its peak.
 
     Returns:
         whether it was done: False where the C library is not glibc (macOS, Windows).
