@@ -8,8 +8,8 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ddpm_utils.exact import LatentModel, log_normal
 from ddpm_utils.forward import posterior_tables
+from ddpm_utils.latent_model import LatentModel, log_normal
 from ddpm_utils.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, draw_image
 from ddpm_utils.schedules import NoiseSchedule
 

@@ -1,105 +1,114 @@
-"""Closed forms and quadrature, in float64: what a model's numbers can be held against.
+"""The best decoders of their kind, in closed form: what a network's loss and samples can be held against.
 
-So far: the latent variable model in one dimension, p(x) = ∫ p(x|z) p(z) dz with p(z) = N(0, 1).
+The simplest decoder is the identity, ε̂ = z_t. Each of these estimates ε from z_t as a trained decoder does, and can
+take its place in losses and samplers:
+
+    AffineDecoder  the best affine function of z_t: the posterior mean, were the images Gaussian
+    ExactDecoder   the posterior mean over a finite set of images: on them, no decoder has a lower loss
+
+Losses are per pixel: ‖ε − ε̂‖²/d, with d = 784 pixels.
 """
-
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float64
-from numpy.typing import ArrayLike
-from scipy.special import logsumexp
+from jaxtyping import Float
+from torch import Tensor
 
-LIMIT = 10.0  # quadrature over z runs from −LIMIT to LIMIT, where N(0, 1) has fallen to 1e-22
-POINTS = 8001
+from ddpm_utils.schedules import NoiseSchedule, gather
 
-Values = Float64[np.ndarray, "..."] | np.float64
-
-
-def log_normal(value: ArrayLike, mean: ArrayLike, deviation: float) -> Values:
-    """log N(value; mean, deviation²)."""
-    scaled = (np.asarray(value, dtype=np.float64) - mean) / deviation
-    return -0.5 * scaled**2 - math.log(deviation) - 0.5 * math.log(2 * math.pi)
+Images = Float[Tensor, "n 1 height width"]
+Latents = Float[Tensor, "batch 1 height width"]
 
 
-@dataclass(frozen=True)
-class LatentModel:
-    """x ~ N(f(z), σ²) with z ~ N(0, 1), both in one dimension (Prince 2023, section 17.1).
+def identity_loss(images: Images, alpha: np.ndarray) -> np.ndarray:
+    """E‖ε − z_t‖²/d = α·E[x²] + (1 − √(1−α))², of α's shape, float64."""
+    return alpha * images.double().square().mean().item() + (1 - np.sqrt(1 - alpha)) ** 2
 
-    Integrals over z are sums over an even grid on −10…10 (the trapezoidal rule, which for smooth integrands that
-    vanish at both ends is exact to rounding as soon as the grid resolves them).
+
+class AffineDecoder:
+    """The affine function of z_t with the lowest loss (Wiener's filter): ε̂ = √(1−α)·(αΣ + (1−α)I)⁻¹(z_t − √α·μ).
 
     Args:
-        f: z of shape (n,) → the mean of x given z, same shape; smooth.
-        sigma: σ, the standard deviation of x given z; σ/|f′| must not be much below the grid's step, 0.0025.
-
-    Raises:
-        ValueError: if σ is not positive.
+        images: to take their mean μ and covariance Σ from, in [−0.5, 0.5].
+        schedule: the whole schedule, whose clock t/T the decoder is asked by.
     """
 
-    f: Callable[[np.ndarray], np.ndarray]
-    sigma: float
+    def __init__(self, images: Images, schedule: NoiseSchedule):
+        flat = images.flatten(1).double()
+        eigenvalues, vectors = torch.linalg.eigh(torch.cov(flat.T, correction=0))
+        self.schedule = schedule
+        self.eigenvalues = eigenvalues.clamp(min=0)
+        self.mean, self.vectors, self.scales = flat.mean(0).float(), vectors.float(), self.eigenvalues.float()
 
-    def __post_init__(self):
-        if not self.sigma > 0:
-            raise ValueError(f"sigma must be positive, not {self.sigma!r}.")
+    def __call__(self, z: Latents, time: Float[Tensor, " batch"]) -> Latents:
+        """Estimate ε from z_t, t/T."""
+        signal, noise = signal_and_noise(self.schedule, time, z.flatten(1))
+        rotated = (z.flatten(1) - signal * self.mean) @ self.vectors
+        shrunk = rotated * noise / (signal**2 * self.scales + noise**2)
+        return (shrunk @ self.vectors.T).reshape(z.shape)
 
-    @property
-    def grid(self) -> Float64[np.ndarray, " points"]:
-        """The z's of the quadrature."""
-        return np.linspace(-LIMIT, LIMIT, POINTS)
+    def loss(self, alpha: np.ndarray) -> np.ndarray:
+        """Its loss on the images, (1/d)·Σ_i αλ_i/(αλ_i + 1 − α), λ_i Σ's eigenvalues; α < 1, shape (k,), float64."""
+        signal = alpha[:, None] * self.eigenvalues.numpy()
+        return (signal / (signal + 1 - alpha[:, None])).mean(1)
 
-    def log_joint(self, x: ArrayLike, z: ArrayLike) -> Values:
-        """log p(x, z) = log p(x|z) + log p(z); x and z broadcast."""
-        return log_normal(x, self.f(np.asarray(z, dtype=np.float64)), self.sigma) + log_normal(z, 0.0, 1.0)
 
-    def log_density(self, x: ArrayLike) -> Values:
-        """log p(x) = log ∫ p(x|z) p(z) dz, of x's shape."""
-        values = np.asarray(x, dtype=np.float64)[..., None]
-        return logsumexp(self.log_joint(values, self.grid), axis=-1) + math.log(self.grid[1] - self.grid[0])
+class ExactDecoder:
+    """The lowest loss on a finite set of images: ε̂ = (z_t − √α·E[x|z_t])/√(1−α) with
+    E[x|z_t] = Σ_i w_i x_i, w = softmax_i(−‖z_t − √α·x_i‖²/2(1−α)) (Karras et al. 2022, appendix B.3).
 
-    def density(self, x: ArrayLike) -> Values:
-        """p(x), of x's shape."""
-        return np.exp(self.log_density(x))
+    A decoder that reached it would have memorised the images: its samples are they and nothing else.
 
-    def posterior(self, z: ArrayLike, x: float) -> Values:
-        """p(z|x) = p(x, z)/p(x) at given z, of z's shape."""
-        return np.exp(self.log_joint(x, z) - self.log_density(x))
+    Args:
+        images: x_i, each with the same chance, in [−0.5, 0.5].
+        schedule: the whole schedule, whose clock t/T the decoder is asked by.
+    """
 
-    def elbo(self, x: float, mean: float, deviation: float) -> float:
-        """E_q[log p(x|z)] − KL(q(z) ‖ p(z)) for q = N(mean, deviation²) (Prince 2023, eq. 17.18); ≤ log p(x).
+    def __init__(self, images: Images, schedule: NoiseSchedule):
+        self.schedule = schedule
+        flat = images.flatten(1)
+        self.mean = flat.double().mean(0).float()  # taken off: smaller numbers, smaller rounding errors
+        self.points = flat - self.mean
+        self.halved_squares = self.points.square().sum(1) / 2
 
-        Raises:
-            ValueError: if the deviation is not positive, or q reaches beyond the grid.
-        """
-        weights = self._weights(mean, deviation)
-        expected = weights @ log_normal(x, self.f(self.grid), self.sigma)
-        from_prior = 0.5 * (mean**2 + deviation**2 - 1) - math.log(deviation)
-        return float(expected - from_prior)
+    def __call__(self, z: Latents, time: Float[Tensor, " batch"]) -> Latents:
+        """Estimate ε from z_t, t/T."""
+        signal, noise = signal_and_noise(self.schedule, time, z)
+        return (z - signal * self.posterior_mean(z, time)) / noise
 
-    def gap(self, x: float, mean: float, deviation: float) -> float:
-        """KL(q(z) ‖ p(z|x)) = log p(x) − ELBO for q = N(mean, deviation²) (Prince 2023, eq. 17.17), by quadrature.
+    def posterior_mean(self, z: Latents, time: Float[Tensor, " batch"]) -> Latents:
+        """E[x|z_t]."""
+        return (self.weights(z, time) @ self.points + self.mean).reshape(z.shape)
 
-        Raises:
-            ValueError: as `elbo`.
-        """
-        weights = self._weights(mean, deviation)
-        log_posterior = self.log_joint(x, self.grid) - self.log_density(x)
-        return float(weights @ (log_normal(self.grid, mean, deviation) - log_posterior))
+    def weights(self, z: Latents, time: Float[Tensor, " batch"]) -> Float[Tensor, "batch n"]:
+        """The chance of each image to be what z_t came from."""
+        flat = z.flatten(1)
+        signal, noise = signal_and_noise(self.schedule, time, flat)
+        projected = (flat - signal * self.mean) * (signal / noise**2)
+        return torch.addmm(self.halved_squares * -((signal / noise) ** 2), projected, self.points.T).softmax(1)
 
-    def sample(self, count: int, generator: torch.Generator) -> tuple[Values, Values]:
-        """Ancestral sampling: z* ~ N(0, 1), then x* ~ N(f(z*), σ²); both of shape (count,)."""
-        z, noise = torch.randn((2, count), dtype=torch.float64, generator=generator).numpy()
-        return z, self.f(z) + self.sigma * noise
 
-    def _weights(self, mean: float, deviation: float) -> Float64[np.ndarray, " points"]:
-        """q at the grid's points times their distance."""
-        step = self.grid[1] - self.grid[0]
-        if not deviation > 0:
-            raise ValueError(f"the standard deviation of q must be positive, not {deviation!r}.")
-        if deviation < step or abs(mean) + 6 * deviation > LIMIT:
-            raise ValueError(f"N({mean:g}, {deviation:g}²) is too narrow, or reaches too far out, for the quadrature.")
-        return np.exp(log_normal(self.grid, mean, deviation)) * step
+def signal_and_noise(
+    schedule: NoiseSchedule, time: Float[Tensor, " batch"], like: Float[Tensor, "batch ..."]
+) -> tuple[Tensor, Tensor]:
+    """√α_t and √(1−α_t) from the clock t/T, to broadcast over `like`."""
+    t = (time.double() * schedule.T).round().long()
+    return gather(np.sqrt(schedule.alpha), t, like), gather(np.sqrt(1 - schedule.alpha), t, like)
+
+
+def optimal_variance(loss: np.ndarray, schedule: NoiseSchedule) -> np.ndarray:
+    """The reverse variance that fits a decoder best, given its loss at each step (Bao et al. 2022).
+
+    σ*² = β_t(1−α_{t−1})/(1−α_t) + (√α_{t−1}·β_t/(1−α_t))²·E‖x − x̂‖²/d, and E‖x − x̂‖²/d = loss·(1−α_t)/α_t. For
+    the exact decoder the latter is E tr Cov[x|z_t]/d.
+
+    Args:
+        loss: shape (T+1,), the decoder's mean squared error of ε at t; entry 0 is not used.
+
+    Returns:
+        σ*² over t = 0…T, with 0 at t = 0.
+    """
+    beta, alpha, before = schedule.beta[1:], schedule.alpha[1:], schedule.alpha[:-1]
+    posterior = beta * (1 - before) / (1 - alpha)
+    mean = before * beta**2 / (alpha * (1 - alpha)) * loss[1:]
+    return np.append(0.0, posterior + mean)

@@ -5,10 +5,13 @@ from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from ddpm_utils.forward import diffuse
 from ddpm_utils.schedules import NoiseSchedule, gather
+
+Images = Float[Tensor, "batch 1 height width"]
+Network = Callable[[Tensor, Tensor], Tensor]  # (z, t/T) → an estimate of z's shape
 
 
 @runtime_checkable
@@ -17,12 +20,10 @@ class Objective(Protocol):
 
     T: int
 
-    def draw(self, x: Float[Tensor, "batch 1 28 28"], generator: torch.Generator) -> Tensor:
+    def draw(self, x: Images, generator: torch.Generator) -> Tensor:
         """The randomness of one call, of shape (batch, …), apart from t."""
 
-    def __call__(
-        self, network: nn.Module, x: Float[Tensor, "batch 1 28 28"], t: Int[Tensor, " batch"], drawn: Tensor
-    ) -> Float[Tensor, " batch"]:
+    def __call__(self, network: Network, x: Images, t: Int[Tensor, " batch"], drawn: Tensor) -> Float[Tensor, " batch"]:
         """The loss of each image at its own t in 1…T, a mean over pixels."""
 
 
@@ -33,13 +34,11 @@ class NoisePrediction:
         self.schedule = schedule
         self.T = schedule.T
 
-    def draw(self, x: Float[Tensor, "batch 1 28 28"], generator: torch.Generator) -> Tensor:
+    def draw(self, x: Images, generator: torch.Generator) -> Tensor:
         """ε ~ N(0, I)."""
         return torch.randn(x.shape, generator=generator)
 
-    def __call__(
-        self, network: nn.Module, x: Float[Tensor, "batch 1 28 28"], t: Int[Tensor, " batch"], drawn: Tensor
-    ) -> Float[Tensor, " batch"]:
+    def __call__(self, network: Network, x: Images, t: Int[Tensor, " batch"], drawn: Tensor) -> Float[Tensor, " batch"]:
         z = diffuse(x, t, drawn, self.schedule)
         time = gather(self.schedule.time, t, z).flatten()
         return (network(z, time) - drawn).square().flatten(1).mean(1)
@@ -59,12 +58,10 @@ class Restoration:
         self.degrade, self.norm = degrade, norm
         self.T = degrade.T
 
-    def draw(self, x: Float[Tensor, "batch 1 28 28"], generator: torch.Generator) -> Tensor:
+    def draw(self, x: Images, generator: torch.Generator) -> Tensor:
         """Nothing: D is deterministic. An empty tensor of shape (batch, 0)."""
         return torch.empty(len(x), 0)
 
-    def __call__(
-        self, network: nn.Module, x: Float[Tensor, "batch 1 28 28"], t: Int[Tensor, " batch"], drawn: Tensor
-    ) -> Float[Tensor, " batch"]:
+    def __call__(self, network: Network, x: Images, t: Int[Tensor, " batch"], drawn: Tensor) -> Float[Tensor, " batch"]:
         error = network(self.degrade(x, t), (t / self.T).to(x)) - x
         return error.abs().pow(self.norm).flatten(1).mean(1)
