@@ -68,7 +68,12 @@ def remove(z: Tensor, g: Tensor, amount: float, scale: float) -> Tensor:
 
 
 def ancestral(
-    network: Decoder, schedule: NoiseSchedule, z: Tensor, noise: Noise | None = None, *, variance: str = "beta"
+    network: Decoder,
+    schedule: NoiseSchedule,
+    z: Tensor,
+    noise: Noise | None = None,
+    *,
+    variance: str | np.ndarray = "beta",
 ) -> Iterator[Latent]:
     """z_{t−1} = [z_t − β_t/√(1−α_t)·g]/√(1−β_t) + σ_t·ε (algorithm 2 of the report; Ho et al. 2020).
 
@@ -76,19 +81,18 @@ def ancestral(
         network: g(z, t/T), estimates ε; z (batch, …), t/T (batch,).
         z: the latents at the schedule's last step.
         noise: gives ε of z's shape; the last step adds none.
-        variance: σ_t² is "beta", β_t, or "posterior", β_t(1−α_{t−1})/(1−α_t).
+        variance: σ_t² is "beta", β_t, or "posterior", β_t(1−α_{t−1})/(1−α_t), or given over t = 0…T (see
+            `exact.optimal_variance`).
 
     Yields:
         `Latent` for t = T−1 … 0.
 
     Raises:
-        ValueError: if the variance is unknown.
+        ValueError: if the variance is unknown, or not of shape (T+1,).
     """
-    if variance not in VARIANCES:
-        raise ValueError(f"variance must be one of {', '.join(VARIANCES)}, not {variance!r}.")
     beta, alpha = schedule.beta, schedule.alpha
     signal, deviation, kept = np.sqrt(alpha), np.sqrt(1 - alpha), np.sqrt(1 - beta)
-    sigma = np.sqrt(beta if variance == "beta" else posterior_tables(schedule)[2])
+    sigma = np.sqrt(reverse_variance(schedule, variance))
     for t in range(schedule.T, 0, -1):
         g = estimate(network, z, schedule.time[t])
         x_hat = remove(z, g, deviation[t], signal[t])
@@ -96,6 +100,17 @@ def ancestral(
         if t > 1:
             z.add_(noise().to(z), alpha=float(sigma[t]))
         yield Latent(t - 1, z, x_hat)
+
+
+def reverse_variance(schedule: NoiseSchedule, variance: str | np.ndarray) -> np.ndarray:
+    """σ_t² over t = 0…T, by name or as given; arguments and errors as for `ancestral`."""
+    if isinstance(variance, np.ndarray):
+        if variance.shape != schedule.beta.shape:
+            raise ValueError(f"variance must have the shape {schedule.beta.shape}, not {variance.shape}.")
+        return variance
+    if variance not in VARIANCES:
+        raise ValueError(f"variance must be one of {', '.join(VARIANCES)}, not {variance!r}.")
+    return schedule.beta if variance == "beta" else posterior_tables(schedule)[2]
 
 
 def ddim(
