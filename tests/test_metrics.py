@@ -206,3 +206,16 @@ def test_inception_weights_of_another_network(tmp_path):
     torch.save({"weight": torch.zeros(2)}, path)
     with pytest.raises(OSError, match="does not hold torch-fidelity's Inception weights"):
         metrics.inception_extractor(path)
+
+
+def test_bytes_wrap_round_below_black():
+    """As NumPy's cast of a negative integer to uint8: −127 becomes 129, and 127 stays."""
+    images = torch.tensor([-0.5, -1 / 255, 0.0, 0.5]).reshape(1, 1, 2, 2)
+    seen = ((metrics.wrapped(images) + 0.5) * 255).round().int().flatten().tolist()
+    assert seen == [129, 255, 0, 127]
+
+
+def test_quality_of_each_averages_to_image_quality():
+    real, fake = torch.rand(2, 5, 1, 28, 28, generator=torch.Generator().manual_seed(0)) - 0.5
+    means = {name: values.mean().item() for name, values in metrics.quality_of_each(fake, real).items()}
+    assert means == pytest.approx(image_quality(fake, real))
