@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab lint notebooks bench bench-full clean
+.PHONY: help run test lab lint notebooks reproduce bench bench-full clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ lab: $(STAMP) ## JupyterLab on the notebooks, on this machine only
 
 notebooks: $(STAMP) ## execute the committed notebooks again and strip them
 	$(BIN)/ddpm notebooks
+
+reproduce: $(STAMP) ## train and measure everything that the project ships (a night; resumable)
+	$(BIN)/ddpm reproduce
 
 bench: $(VENV)/.bench ## speed, memory and quality per minute, side by side with other implementations (25 minutes)
 	$(BIN)/python -m benchmarks

@@ -1,4 +1,4 @@
-"""The one command, `ddpm`: run, lab, train, record, compare, table, classifier, notebooks, clean.
+"""The one command, `ddpm`; `ddpm --help` lists what it does.
 
 Parameters of experiments are given as name=value, as in `ddpm train beta=0.1 T=200 dataset=mnist epochs=50`.
 """
@@ -14,9 +14,6 @@ from pathlib import Path
 
 from ddpm_utils.checkpoints import CheckpointError
 from ddpm_utils.data import PROJECT, DataError
-
-FIRST_MINUTE = "first-minute"  # the run that the main job trains from scratch
-CLASSIFIER_EPOCHS = 6
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -35,6 +32,9 @@ def main(arguments: list[str] | None = None) -> int:
     command("train", train, "train one experiment, or resume it", "parameters of the experiment")
     command("record", record, "evaluate a trained run at full size and ship it", "the same parameters")
     command("compare", compare, "FID over network calls, for every sampler", "the same parameters")
+    command("explain", explain, "measure what explains Table 1, for shipped weights", "the same parameters")
+    command("norms", norms, "compare the CNN's LayerNorm options")
+    command("reproduce", reproduce, "train and measure everything that the project ships; resumable (a night)")
     command("table", table, "put the recorded Table 1 into the README")
     command("classifier", classifier, "train the digit classifier anew")
     command("notebooks", notebooks, "execute the committed notebooks again and strip them")
@@ -91,27 +91,10 @@ def run(values: dict) -> int:
     started = time.monotonic()
     runs = output() / "data" / "runs"
     experiments = [Experiment(**published) for published in PUBLISHED.values()]
-    chains = []
-    for experiment in experiments:
-        schedule = {name: experiment.identity[name] for name in ("schedule", "beta", "T")}
-        first_minute = experiment.with_values(run_name=FIRST_MINUTE)
-        shutil.rmtree(first_minute.run_folder, ignore_errors=True)  # the last main job's: this one starts from scratch
-        parameters = {
-            "01_forward_process": {"dataset": "mnist"},
-            "02_training": {"run_name": FIRST_MINUTE, "epochs": 4},
-            "03_sampling": {"dataset": "mnist", "weights": "shipped", "calls": 100},
-            "04_evaluation": {"dataset": "mnist", "weights": "shipped", "calls": 100, "samples": 500, "images": 500},
-        }
-        folder = runs / experiment.slug
-        chains.append([sweep.Job(n, schedule | p, folder / f"{n}.ipynb") for n, p in parameters.items()])
-    chains.append([sweep.Job("05_custom_degradation", {}, runs / "blur" / "05_custom_degradation.ipynb")])
-    for name in values:
-        if not any(name in job.parameters for chain in chains for job in chain):
-            raise ValueError(f"there is no parameter {name!r} to change in this job.")
-    chains = [
-        [j._replace(parameters=j.parameters | {n: v for n, v in values.items() if n in j.parameters}) for j in chain]
-        for chain in chains
-    ]
+    for experiment in experiments:  # the last main job's: this one starts from scratch
+        folder = experiment.with_values(run_name=sweep.FIRST_MINUTE).run_folder
+        shutil.rmtree(folder, ignore_errors=True)
+    chains = sweep.main_job(experiments, runs, values)
 
     failures = []
     for event in sweep.execute_chains(chains, bars=sys.stderr.isatty()):
@@ -141,9 +124,13 @@ def lab() -> int:
 
 def train(values: dict) -> None:
     """Train an experiment to its number of epochs, from where its run folder is."""
+    train_experiment(make_experiment({"dataset": "mnist"} | values))
+
+
+def train_experiment(experiment) -> None:
+    """Train with a progress bar, from where the run folder is."""
     from tqdm.auto import tqdm
 
-    experiment = make_experiment({"dataset": "mnist"} | values)
     dataset = experiment.load_data()
     print(dataset.source)
     run = experiment.open_run(dataset)
@@ -161,10 +148,16 @@ def train(values: dict) -> None:
 
 
 def record(values: dict) -> None:
-    """Evaluate a trained run at full size and write data/checkpoints/<slug>/."""
+    """Evaluate a trained run at full size and write data/checkpoints/<slug>/.
+
+    Other sizes may be given as samples=, reconstructions=, calls=, full= and repeats=.
+    """
+    from ddpm_utils.recording import SIZES
     from ddpm_utils.recording import record as write
 
-    print(relative(write(make_experiment({"dataset": "mnist"} | values))))
+    sizes = {name: values[name] for name in values if name in SIZES}
+    others = {name: value for name, value in values.items() if name not in SIZES}
+    print(relative(write(make_experiment({"dataset": "mnist"} | others), **sizes)))
 
 
 def compare(values: dict) -> None:
@@ -174,6 +167,33 @@ def compare(values: dict) -> None:
     experiment = make_experiment({"dataset": "mnist"} | values)
     for choice in ("spacings", "calls"):
         print(relative(record_comparison(experiment, choice, samples=1000 if choice == "spacings" else 2000)))
+
+
+def explain(values: dict) -> None:
+    """Measure what explains Table 1 for shipped weights and write data/checkpoints/<slug>/explained.json."""
+    from ddpm_utils.recording import record_explanations
+
+    print(relative(record_explanations(make_experiment({"dataset": "mnist"} | values))))
+
+
+def norms() -> None:
+    """Compare the CNN's LayerNorm options after three epochs, trained if need be: data/checkpoints/norms.json."""
+    from ddpm_utils.norms import record_norms
+
+    print(relative(record_norms()))
+
+
+def reproduce() -> None:
+    """Train both published runs, the lean decoder and the LayerNorm options, and measure them; then fill the README.
+
+    It replaces what data/checkpoints holds, needs the full MNIST and takes a night. Ctrl-C loses nothing: the same
+    command goes on.
+    """
+    from ddpm_utils import reproduction
+
+    for line in reproduction.reproduce(reproduction.plan(train_experiment)):
+        print(line, flush=True)
+    table()
 
 
 def table() -> None:
@@ -198,28 +218,12 @@ def table() -> None:
 
 def classifier() -> None:
     """Train the digit classifier on MNIST's 48,000 training images and write data/checkpoints/classifier/."""
-    import torch
-
-    from ddpm_utils import checkpoints, data
-    from ddpm_utils.classifier import SHIPPED, accuracy, train_classifier
-    from ddpm_utils.networks import DigitClassifier
+    from ddpm_utils import data
+    from ddpm_utils.classifier import ship_classifier
 
     dataset = data.load("mnist")
     print(dataset.source)
-    torch.manual_seed(0)
-    network = DigitClassifier()
-    for epoch, loss in train_classifier(network, dataset.train, epochs=CLASSIFIER_EPOCHS):
-        print(f"epoch {epoch}: training loss {loss:.4f}")
-    description = {
-        "network": "digit_classifier",
-        "epochs": CLASSIFIER_EPOCHS,
-        "train_images": len(dataset.train),
-        "data_sha256": dataset.sha256,
-        "validation_accuracy": accuracy(network, dataset.validation),
-        "test_accuracy": accuracy(network, dataset.test),
-    }
-    print(f"test accuracy {description['test_accuracy']:.4f}")
-    checkpoints.save(SHIPPED, network.state_dict(), description)
+    print(f"test accuracy {ship_classifier(dataset)['test_accuracy']:.4f}")
 
 
 def notebooks() -> None:

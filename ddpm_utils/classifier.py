@@ -10,15 +10,16 @@ import torch
 from torch.nn import functional as F
 
 from ddpm_utils import checkpoints
-from ddpm_utils.data import PROJECT, Part
+from ddpm_utils.data import PROJECT, Dataset, Part
 from ddpm_utils.networks import DigitClassifier
 from ddpm_utils.training import generator_for
 
 SHIPPED = PROJECT / "data" / "checkpoints" / "classifier" / "weights.safetensors"
+EPOCHS = 6
 
 
 def train_classifier(
-    network: DigitClassifier, part: Part, *, epochs: int = 6, batch_size: int = 128, seed: int = 0
+    network: DigitClassifier, part: Part, *, epochs: int = EPOCHS, batch_size: int = 128, seed: int = 0
 ) -> Iterator[tuple[int, float]]:
     """Cross-entropy, AdamW, one cycle of the learning rate up to 0.005; yields (epoch, mean training loss)."""
     optimizer = torch.optim.AdamW(network.parameters(), weight_decay=0.01, fused=True)
@@ -45,6 +46,25 @@ def accuracy(network: DigitClassifier, part: Part) -> float:
     """The share of images whose digit the classifier names."""
     predicted = torch.cat([network(images).argmax(1) for images in part.images.split(500)])
     return (predicted == part.labels).float().mean().item()
+
+
+def ship_classifier(dataset: Dataset, *, epochs: int = EPOCHS, path: Path = SHIPPED) -> dict:
+    """Train a classifier from the seed and write what the project ships; returns its description."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = DigitClassifier()
+    for _ in train_classifier(network, dataset.train, epochs=epochs):
+        pass
+    description = {
+        "network": "digit_classifier",
+        "epochs": epochs,
+        "train_images": len(dataset.train),
+        "data_sha256": dataset.sha256,
+        "validation_accuracy": accuracy(network, dataset.validation),
+        "test_accuracy": accuracy(network, dataset.test),
+    }
+    checkpoints.save(path, network.state_dict(), description)
+    return description
 
 
 def load_classifier(path: Path = SHIPPED) -> tuple[DigitClassifier, dict]:

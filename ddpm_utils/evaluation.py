@@ -1,32 +1,32 @@
-"""Table 1: the measurements of one trained decoder, and the table that puts them beside the published ones."""
+"""The measurements of Table 1 for one trained decoder: test loss, reconstructions, FID and KID."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 import torchvision.transforms.v2.functional as transforms
 from torch import Tensor
 
 from ddpm_utils import metrics
-from ddpm_utils.checkpoints import write_bytes
 from ddpm_utils.classifier import load_classifier
+from ddpm_utils.comparison import METHODS
 from ddpm_utils.data import Dataset, Part
 from ddpm_utils.experiment import Decoder, Experiment
 from ddpm_utils.forward import diffuse
+from ddpm_utils.ledger import compute_always
 from ddpm_utils.objectives import NoisePrediction
-from ddpm_utils.sampling import MatchedStart, Noise, ancestral, sample, standard_start
+from ddpm_utils.sampling import Latent, MatchedStart, Noise, ancestral, sample, standard_start
+from ddpm_utils.schedules import NoiseSchedule
 from ddpm_utils.training import generator_for, validate
 
 START_SEED = 1_000_000  # seeds of unconditional samples: this and following ones
 NOISE_SEED = 2_000_000  # of the noise that degrades test images
 RESTORE_SEED = 3_000_000  # of the noise that restores them
 STARTS = ("standard", "matched")
-REPORT = {  # the report's Table 1, by (schedule, beta, T)
-    ("constant", 0.001, 2000): {"test loss": 0.0245, "RMSE": 0.306, "SSIM": 0.164, "PSNR": 10.5, "published FID": 233},
-    ("constant", 0.1, 200): {"test loss": 0.00275, "RMSE": 0.402, "SSIM": 0.0336, "PSNR": 7.94, "published FID": 432},
-}
+NO_SIGNAL = 1e-4  # with a smaller α_T the two starts are the same
+FEW = METHODS["ancestral, posterior σ²"]
 
 
 def evaluate(
@@ -37,28 +37,35 @@ def evaluate(
     samples: int,
     reconstructions: int,
     calls: int,
+    full: int = 0,
+    repeats: int = 1,
     inception_weights: str = "",
-    on_progress: Callable[[str], None] = lambda line: None,
+    remember: Callable[[str, Callable[[], Any]], Any] = compute_always,
 ) -> dict:
     """Table 1 for one decoder: test loss, reconstruction by both protocols, FID and KID from each start.
 
     Args:
+        samples: unconditional images, compared with as many test images; validation images give the floor.
+        reconstructions: test images to degrade to z_T and restore with `calls` network calls each (see `reverse`).
+        full: how many of these to restore with all T steps as well, as the report did.
+        repeats: how many sets of samples to draw, each with seeds of its own.
         inception_weights: "" for none, "download", or a local file (see `metrics.inception_extractor`); where
             they cannot be had the result says why.
+        remember: keeps each part of the result as soon as it is known (see `Ledger`).
 
     Raises:
-        ValueError: if the test set holds fewer images than asked for.
+        ValueError: if the data set holds fewer images than asked for.
     """
-    test = dataset.test.images
+    test, validation = dataset.test.images, dataset.validation.images
+    most = min(len(test), len(validation))
     if not 1 <= reconstructions <= len(test):
         raise ValueError(f"reconstructions must be in 1…{len(test)}, the test images, not {reconstructions}.")
-    if not 2 <= samples <= len(test) // 2:
-        raise ValueError(f"samples must be in 2…{len(test) // 2}, half the test images, not {samples}.")
-    losses = validate(decoder.network, NoisePrediction(experiment.noise_schedule), test, seed=experiment.seed)
-    on_progress(f"Test loss on {len(test)} images: {losses.mean():.5f}.")
-    restored = reconstruct(experiment, decoder, test[:reconstructions], calls=calls)
-    quality = {p: metrics.image_quality(restored, test[:reconstructions], p) for p in metrics.PROTOCOLS}
-    on_progress(f"Reconstructions: {quality}.")
+    if not 2 <= samples <= most:
+        raise ValueError(f"samples must be in 2…{most}, as many as there are real images to compare, not {samples}.")
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, not {repeats}.")
+    if not 0 <= full <= reconstructions:
+        raise ValueError(f"full must be in 0…{reconstructions}, the reconstructions, not {full}.")
     classifier, description = load_classifier()
     inception, without_inception = None, "inception_weights is empty"
     if inception_weights:
@@ -66,28 +73,26 @@ def evaluate(
             inception = metrics.inception_extractor(inception_weights)
         except OSError as error:
             without_inception = str(error).rstrip(".")
-    real = metrics.features(classifier.embed, test[: 2 * samples])
-    distributions, inception_distributions = {}, {}
-    for start in STARTS:
-        images = generate(experiment, dataset, decoder, samples, calls=calls, start=start)
-        fake = metrics.features(classifier.embed, images)
-        distributions[start] = metrics.distribution_quality(fake, real, seed=experiment.seed)
-        distributions[start]["mean pixel"] = metrics.to_unit(images).mean().item()
-        on_progress(f"From the {start} start: {distributions[start]}.")
-        if inception:
-            reference, generated = metrics.features(inception, test[:samples]), metrics.features(inception, images)
-            inception_distributions[start] = {
-                "FID": metrics.fid(generated, reference),
-                "KID": metrics.kid(generated, reference, seed=experiment.seed)[0],
-            }
+    distribution = {
+        start: remember(
+            f"distribution, {start}, {'with' if inception else 'without'} Inception",
+            lambda start=start: _distribution(
+                experiment, dataset, decoder, samples, calls=calls, repeats=repeats, start=start, inception=inception
+            ),
+        )
+        for start in STARTS[: 2 if experiment.noise_schedule.alpha[-1] > NO_SIGNAL else 1]
+    }
     return {
-        "sampler": f"ancestral, variance beta, {min(calls, experiment.T)} calls",
+        "sampler": f"{sampler_name(calls, experiment.T)} (FID, reconstructions)",
+        "calls": min(calls, experiment.T),
         "test images": len(test),
-        "test loss": losses.mean().item(),
-        "test loss standard error": (losses.std() / len(test) ** 0.5).item(),
-        "reconstruction": {"images": reconstructions, "from step": experiment.T, **quality},
-        "distribution": distributions,
-        "inception": inception_distributions or f"not measured: {without_inception}",
+        **remember("test loss", lambda: _test_loss(experiment, decoder, test)),
+        "reconstruction": remember(
+            "reconstruction",
+            lambda: _reconstruction(experiment, decoder, test[:reconstructions], calls=calls, full=full),
+        ),
+        "distribution": distribution,
+        "inception": f"not measured: {without_inception}" if inception is None else "measured",
         "features": {
             "network": "digit classifier",
             "layer": "global mean before the last linear layer",
@@ -99,6 +104,79 @@ def evaluate(
     }
 
 
+def _test_loss(experiment: Experiment, decoder: Decoder, test: Tensor) -> dict[str, float]:
+    losses = validate(decoder.network, NoisePrediction(experiment.noise_schedule), test, seed=experiment.seed)
+    return {"test loss": losses.mean().item(), "test loss standard error": (losses.std() / len(test) ** 0.5).item()}
+
+
+def _reconstruction(experiment: Experiment, decoder: Decoder, x: Tensor, *, calls: int, full: int) -> dict:
+    """Quality of images restored from z_T by few calls, by all steps, and the paired difference of the two."""
+    restored = reconstruct(experiment, decoder, x, calls=calls)
+    result = {"from step": experiment.T, "few calls": {"images": len(x), "calls": min(calls, experiment.T)}}
+    result["few calls"] |= {p: metrics.image_quality(restored, x, p) for p in metrics.PROTOCOLS}
+    if full == 0:
+        return result
+    slow = reconstruct(experiment, decoder, x[:full], calls=experiment.T)
+    result["all steps"] = {"images": full, "calls": experiment.T}
+    result["all steps"] |= {p: metrics.image_quality(slow, x[:full], p) for p in metrics.PROTOCOLS}
+    result["few − all"] = {"images": full}
+    for protocol in metrics.PROTOCOLS:
+        pair = [metrics.quality_of_each(images, x[:full], protocol) for images in (restored[:full], slow)]
+        differences = {name: pair[0][name] - pair[1][name] for name in pair[0]}
+        result["few − all"][protocol] = {name: d.mean().item() for name, d in differences.items()}
+        errors = {name: (d.std() / full**0.5).item() for name, d in differences.items()}
+        result["few − all"][f"{protocol}, standard error"] = errors
+    return result
+
+
+def _distribution(
+    experiment: Experiment,
+    dataset: Dataset,
+    decoder: Decoder,
+    samples: int,
+    *,
+    calls: int,
+    repeats: int,
+    start: str,
+    inception: Callable[[Tensor], Tensor] | None,
+) -> dict:
+    """FID and KID of samples, averaged over repeated draws, with their spread; interval and floor of the first."""
+    classifier, _ = load_classifier()
+    real = torch.cat([part.images[:samples] for part in (dataset.test, dataset.validation)])
+    measured, means, inceptions = [], [], []
+    for repeat in range(repeats):
+        first = START_SEED + repeat * samples
+        images = generate(experiment, dataset, decoder, samples, calls=calls, start=start, first_seed=first)
+        means.append(metrics.to_unit(images).mean().item())
+        embedded = [metrics.features(classifier.embed, i) for i in (images, real)]
+        measured.append(metrics.distribution_quality(*embedded, seed=experiment.seed))
+        if inception:
+            fake, reference = (metrics.features(inception, i) for i in (images, real[:samples]))
+            kid = metrics.kid(fake, reference, seed=experiment.seed)[0]
+            inceptions.append({"FID": metrics.fid(fake, reference), "KID": kid})
+    result = measured[0] | {"mean pixel": float(np.mean(means))}
+    for name in ("FID", "KID"):
+        values = [found[name] for found in measured]
+        result[name] = float(np.mean(values))
+        if repeats > 1:
+            result |= {f"{name}s": values, f"{name} spread": float(np.std(values, ddof=1))}
+    return result | ({"inception": inceptions} if inceptions else {})
+
+
+def reverse(network, schedule: NoiseSchedule, calls: int) -> Callable[[Tensor, Noise], Iterator[Latent]]:
+    """The reverse process in at most so many calls, as `sampling.sample` wants it.
+
+    All T steps with σ² = β, as in the report; or fewer, with the posterior's variance and steps spread evenly in √t,
+    the best of the few-call samplers (notebook 03).
+    """
+    return partial(ancestral, network, schedule) if calls >= schedule.T else FEW(network, schedule, calls)
+
+
+def sampler_name(calls: int, T: int) -> str:
+    """What `reverse` does."""
+    return f"ancestral, all {T} steps, σ² = β" if calls >= T else f"ancestral, posterior σ², {calls} calls"
+
+
 def generate(
     experiment: Experiment,
     dataset: Dataset,
@@ -107,19 +185,20 @@ def generate(
     *,
     calls: int,
     start: str = "standard",
+    first_seed: int = START_SEED,
     **options,
 ) -> Tensor:
-    """Unconditional samples by strided ancestral sampling, shape (count, 1, 28, 28).
+    """Unconditional samples by `reverse`, shape (count, 1, 28, 28).
 
     Raises:
         ValueError: if the start is neither "standard" nor "matched".
     """
-    schedule = experiment.noise_schedule.subset(min(calls, experiment.T))
+    schedule = experiment.noise_schedule
     if start not in STARTS:
         raise ValueError(f"start must be one of {', '.join(STARTS)}, not {start!r}.")
     first = standard_start if start == "standard" else MatchedStart(dataset.train.images, schedule)
-    seeds = range(START_SEED, START_SEED + count)
-    return sample(partial(ancestral, decoder.network, schedule), seeds, start=first, **options)[0]
+    seeds = range(first_seed, first_seed + count)
+    return sample(reverse(decoder.network, schedule, calls), seeds, start=first, **options)[0]
 
 
 def degrade(experiment: Experiment, images: Tensor, t: int | None = None) -> Tensor:
@@ -131,78 +210,12 @@ def degrade(experiment: Experiment, images: Tensor, t: int | None = None) -> Ten
 def reconstruct(
     experiment: Experiment, decoder: Decoder, images: Tensor, *, calls: int, t: int | None = None
 ) -> Tensor:
-    """Conditional samples: images degraded to z_t (z_T if t is None) and restored in at most `calls` steps."""
-    t = experiment.T if t is None else t
-    steps = np.unique(np.linspace(t / min(calls, t), t, min(calls, t)).round().astype(int))
-    sampler = partial(ancestral, decoder.network, experiment.noise_schedule.subset(steps))
+    """Conditional samples: images degraded to z_t (z_T if t is None) and restored by `reverse`."""
+    schedule = experiment.noise_schedule
+    t = schedule.T if t is None else t
     seeds = range(RESTORE_SEED, RESTORE_SEED + len(images))
+    sampler = reverse(decoder.network, schedule.subset(range(1, t + 1)), calls)
     return sample(sampler, seeds, z=degrade(experiment, images, t))[0]
-
-
-def table_1(experiment: Experiment, recorded: dict | None, live: dict | None = None) -> pd.DataFrame:
-    """Table 1 for one experiment: the report's row, the recorded ones and the live ones, by both protocols."""
-    name = experiment.title
-    rows = []
-    report = REPORT.get((experiment.schedule, experiment.beta, experiment.T))
-    if report and experiment.network.startswith("cnn"):
-        rows.append({"experiment": name, "source": "report, 50 epochs", "protocol": "published"} | report)
-    sources = {f"recorded, {recorded['weights']['epoch']} epochs": recorded} if recorded else {}
-    sources |= {"this run": live} if live else {}
-    for source, results in sources.items():
-        for protocol in metrics.PROTOCOLS:
-            row = {"experiment": name, "source": source, "protocol": protocol, "test loss": results["test loss"]}
-            row |= results["reconstruction"][protocol]
-            for start, label in zip(STARTS, ("N(0, I)", "matched"), strict=True):
-                found = results["distribution"][start]
-                row |= {f"FID {label}": found["FID"], f"KID {label}": found["KID"], "FID floor": found["FID floor"]}
-            row |= {"images": results["reconstruction"]["images"], "samples": found["samples"]}
-            rows.append(row)
-    table = pd.DataFrame(rows)
-    last = ["images", "samples", "published FID"]
-    columns = [column for column in table if column not in last and not column.startswith(("FID", "KID"))]
-    distances = sorted(column for column in table if column.startswith(("FID", "KID")))
-    return table[[*columns, *distances, *(column for column in last if column in table)]]
-
-
-def save_rows(experiment: Experiment, table: pd.DataFrame) -> None:
-    """Keep a table's rows for the batch runner, which collects those of all experiments."""
-    write_bytes(experiment.table_path, table.to_json(orient="records", force_ascii=False, indent=1).encode())
-
-
-def to_markdown(table: pd.DataFrame) -> str:
-    """A table in Markdown: four significant digits, a dash where there is nothing."""
-    text = table.copy().astype(object)
-    for column in table.columns:
-        text[column] = [_cell(value) for value in table[column]]
-    return text.to_markdown(index=False, disable_numparse=True)
-
-
-def _cell(value) -> str:
-    if isinstance(value, str):
-        return value
-    if pd.isna(value):
-        return "–"
-    return f"{value:.0f}" if float(value).is_integer() else f"{value:.3g}"
-
-
-def footnotes(recorded: dict | None, live: dict | None = None) -> str:
-    """What stands under every table: what it was measured with, and the hashes of data and weights."""
-    lines = []
-    for source, results in {"recorded": recorded, "this run": live}.items():
-        if results is None:
-            continue
-        features = results["features"]
-        weights = f", weights {results['weights']['sha256'][:12]}" if "weights" in results else ""
-        inception = results["inception"]
-        if isinstance(inception, dict):
-            inception = ", ".join(f"FID {found['FID']:.0f} from the {s} start" for s, found in inception.items())
-        lines.append(
-            f"- **{source}**: {results['sampler']}; test loss on {results['test images']} images; FID and KID on the "
-            f"{features['width']} features of the {features['network']} ({features['layer']}; "
-            f"{features['test accuracy']:.2%} test accuracy; sha256 {features['sha256'][:12]}); "
-            f"data sha256 {results['data sha256'][:12]}{weights}. Inception: {inception}."
-        )
-    return "\n".join(lines)
 
 
 def distortions(part: Part, *, seed: int = 0) -> dict[str, Tensor]:

@@ -44,8 +44,8 @@ WEIGHTS = ("auto", "run", "shipped")
 SNAPSHOT_EPOCHS = (1, 5, 15, 30, 45)
 PUBLISHED = {"low β": {"beta": 0.001, "T": 2000}, "high β": {"beta": 0.1, "T": 200}}
 """The report's two runs, by the names it gives them."""
-LEAN = {"network": "lean_unet", "batch_size": 64, "learning_rate": 2e-3, "lr_schedule": "one_cycle", "epochs": 7}
-"""Good samples in minutes: the decoder made for CPUs, and how to train it."""
+LEAN = {"network": "lean_unet", "batch_size": 64, "learning_rate": 2e-3, "lr_schedule": "one_cycle", "epochs": 36}
+"""The decoder made for CPUs, and how the shipped one was trained; seven epochs give good samples, too."""
 
 
 class Decoder(NamedTuple):

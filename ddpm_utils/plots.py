@@ -98,11 +98,6 @@ def image_table(
     return figure
 
 
-def image_grid(images: Float[Tensor, "n 1 28 28"], title: str = "", columns: int = 8, size: float = 0.45) -> Figure:
-    """Images in reading order."""
-    return image_table(images.split(columns), title=title, size=size)
-
-
 def mosaics(
     images: Mapping[tuple[str, str], Float[Tensor, "n 1 28 28"]], columns: int = 8, size: float = 0.3
 ) -> Figure:
@@ -114,16 +109,18 @@ def mosaics(
     """
     down, across = (list(dict.fromkeys(label[axis] for label in images)) for axis in (0, 1))
     lines = max(len(block) for block in images.values()) // columns
-    figsize = (len(across) * (columns * size + 0.2) + 0.5, len(down) * (lines * size + 0.2) + 0.5)
+    left = 0.09 * max(len(row) for row in down)
+    figsize = (len(across) * (columns * size + 0.2) + left, len(down) * (lines * size + 0.1) + 0.4)
     figure, axes = plt.subplots(len(down), len(across), figsize=figsize, squeeze=False)
     for (row, column), block in images.items():
         ax = axes[down.index(row), across.index(column)]
         draw_image(ax, block.reshape(-1, columns, 28, 28).permute(0, 2, 1, 3).reshape(-1, columns * 28))
-        ax.images[0].set_interpolation("antialiased")  # pixels of the picture do not fit those of the images
+        if size < 0.4:  # too few pixels of the picture for those of the images
+            ax.images[0].set_interpolation("antialiased")
         if row == down[0]:
             ax.set_title(column, fontsize=9)
         if column == across[0]:
-            ax.set_ylabel(row, fontsize=9)
+            ax.set_ylabel(row, rotation=0, ha="right", va="center", fontsize=9)
     return figure
 
 

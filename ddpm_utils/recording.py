@@ -1,14 +1,18 @@
 """From a finished training run to what the project ships: weights, losses, pictures and full-size results.
 
 `record` fills data/checkpoints/<slug>/ with
-    weights.safetensors   the best weights, labelled with epochs, data and losses
+    weights.safetensors   the best weights in float16, labelled with epochs, data and losses
     losses.csv            the history, one row per epoch
     pictures.safetensors  samples and reconstructions made with all T steps, float16, labelled likewise
     results.json          Table 1 at full size, with the hashes of weights, data and classifier
+and `record_explanations` adds
+    explained.json        what notebook 04 explains Table 1 with (see `explanations`)
 """
 
+import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -17,10 +21,22 @@ import pandas as pd
 from torch import Tensor
 
 from ddpm_utils import checkpoints
-from ddpm_utils.data import Dataset
-from ddpm_utils.evaluation import RESTORE_SEED, degrade, evaluate, footnotes, generate, table_1, to_markdown
+from ddpm_utils.analysis import Sizes
+from ddpm_utils.classifier import load_classifier
+from ddpm_utils.data import DataError, Dataset
+from ddpm_utils.evaluation import RESTORE_SEED, degrade, evaluate, generate
 from ddpm_utils.experiment import LEAN, PUBLISHED, Decoder, Experiment
+from ddpm_utils.explanations import explain
+from ddpm_utils.ledger import Ledger
 from ddpm_utils.sampling import ancestral, sample
+from ddpm_utils.table import footnotes, table_1, to_markdown
+
+RECORDED = [published | decoder for decoder in ({}, LEAN) for published in PUBLISHED.values()]
+"""What is measured at full size: both published runs, and the lean decoder on their schedules."""
+SIZES = {"samples": 10_000, "reconstructions": 10_000, "calls": 30, "full": 1000, "repeats": 3}
+"""How much `record` measures (see `evaluation.evaluate`)."""
+LEAN_SIZES = {"full": 0, "repeats": 1}
+"""What of it is less for the lean decoder, which the report does not know."""
 
 
 class Recorded(NamedTuple):
@@ -29,6 +45,7 @@ class Recorded(NamedTuple):
     results: dict
     losses: pd.DataFrame
     pictures: dict[str, Tensor]
+    explained: dict | None
 
 
 def load_recorded(experiment: Experiment) -> Recorded | None:
@@ -41,16 +58,20 @@ def load_recorded(experiment: Experiment) -> Recorded | None:
     if not (folder / "results.json").exists():
         return None
     pictures, _ = checkpoints.load(folder / "pictures.safetensors")
+    explained = folder / "explained.json"
     return Recorded(
         json.loads((folder / "results.json").read_text(encoding="utf-8")),
         pd.read_csv(folder / "losses.csv"),
         {name: tensor.float() for name, tensor in pictures.items()},
+        json.loads(explained.read_text(encoding="utf-8"))
+        if (explained := folder / "explained.json").exists()
+        else None,
     )
 
 
 def recorded_table() -> str:
     """Table 1 of what is recorded, in Markdown with its footnotes: the README's table."""
-    experiments = [Experiment(**values) for values in (*PUBLISHED.values(), LEAN)]
+    experiments = [Experiment(**values) for values in RECORDED]
     found = [(experiment, load_recorded(experiment)) for experiment in experiments]
     results = [(experiment, recorded.results) for experiment, recorded in found if recorded]
     table = pd.concat([table_1(experiment, recorded) for experiment, recorded in results])
@@ -63,52 +84,126 @@ def shown_steps(T: int) -> list[int]:
     return sorted({max(1, T // 20), max(1, T // 2), T})
 
 
-def record(
-    experiment: Experiment,
-    *,
-    samples: int = 2000,
-    reconstructions: int = 1000,
-    calls: int = 100,
-    on_progress: Callable[[str], None] = print,
-) -> Path:
-    """Evaluate the run of an experiment at full size and ship it; minutes to hours.
+def record(experiment: Experiment, *, on_progress: Callable[[str], None] = print, **sizes: int) -> Path:
+    """Ship the run of an experiment, and evaluate what is shipped at full size; up to an hour.
+
+    Without a run in its folder the shipped weights are evaluated again. Parts that are done are kept in the run
+    folder, so that the same command goes on after a stop.
 
     Args:
-        samples: unconditional images for FID and KID, from each start.
-        reconstructions: test images that are degraded to z_T and restored.
-        calls: network calls for each of these images (ancestral on an even subset of the steps).
-        on_progress: is told what is done.
+        sizes: in place of some of `SIZES`.
 
     Returns:
         the folder.
+
+    Raises:
+        ValueError: if a size is not an integer, or larger than the data set allows.
+        DataError: if the data set cannot be had.
     """
-    dataset = experiment.load_data()
-    decoder = experiment.load_decoder("run")
+    for name, value in sizes.items():
+        if not isinstance(value, int):
+            raise ValueError(f"{name} must be an integer, not {value!r}.")
+    dataset = named_data(experiment)
     folder = experiment.shipped_folder
-    label = decoder.description
-    weights = decoder.network.state_dict()
+    if (experiment.run_folder / "best.safetensors").exists():
+        ship(experiment, dataset, on_progress)
+    decoder = experiment.load_decoder("shipped")
     on_progress(decoder.source)
-    pictures = _pictures(experiment, dataset, decoder, on_progress)
     results = {
         "experiment": experiment.identity,
-        "weights": label | {"sha256": checkpoints.digest(weights)},
+        "weights": decoder.description | {"sha256": checkpoints.digest(decoder.network.state_dict())},
         **evaluate(
             experiment,
             dataset,
             decoder,
-            samples=samples,
-            reconstructions=reconstructions,
-            calls=calls,
+            **SIZES | sizes,
             inception_weights="download",
-            on_progress=on_progress,
+            remember=_ledger("measured", experiment, dataset, decoder, SIZES | sizes, on_progress),
         ),
     }
-    checkpoints.save(folder / "weights.safetensors", weights, label)
-    checkpoints.save(folder / "pictures.safetensors", {k: v.half() for k, v in pictures.items()}, label)
-    checkpoints.write_bytes(folder / "losses.csv", (experiment.run_folder / "losses.csv").read_bytes())
     text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
     checkpoints.write_bytes(folder / "results.json", text.encode())
     return folder
+
+
+def record_explanations(experiment: Experiment, *, on_progress: Callable[[str], None] = print) -> Path:
+    """Measure what explains Table 1 for an experiment's shipped weights; half an hour, resumed like `record`.
+
+    Returns:
+        the file.
+
+    Raises:
+        CheckpointError: if the project ships no weights for this experiment.
+    """
+    if not (experiment.shipped_folder / "weights.safetensors").exists():
+        raise checkpoints.CheckpointError(f"there are no shipped weights of {experiment.slug}: record them first.")
+    dataset = named_data(experiment)
+    decoder = experiment.load_decoder("shipped")
+    sizes = Sizes()
+    remember = _ledger("explained", experiment, dataset, decoder, asdict(sizes), on_progress)
+    found = {
+        "sizes": asdict(sizes),
+        "weights sha256": checkpoints.digest(decoder.network.state_dict()),
+        "data sha256": dataset.sha256,
+        "classifier sha256": load_classifier()[1]["sha256"],
+        **explain(experiment, dataset, decoder, sizes, remember),
+    }
+    path = experiment.shipped_folder / "explained.json"
+    checkpoints.write_bytes(path, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+    return path
+
+
+def ship(experiment: Experiment, dataset: Dataset, on_progress: Callable[[str], None] = print) -> None:
+    """Copy a run's best weights, rounded to float16, its history and its pictures to the shipped folder.
+
+    A run that is shipped already is left as it is.
+    """
+    folder, run = experiment.shipped_folder, experiment.run_folder
+    best, label = checkpoints.load(run / "best.safetensors")
+    checkpoints.write_bytes(folder / "losses.csv", (run / "losses.csv").read_bytes())
+    pictures = folder / "pictures.safetensors"
+    if pictures.exists() and checkpoints.load(pictures)[1] == label:
+        return
+    checkpoints.save(folder / "weights.safetensors", {name: tensor.half() for name, tensor in best.items()}, label)
+    drawn = _pictures(experiment, dataset, experiment.load_decoder("shipped"), on_progress)
+    checkpoints.save(pictures, {name: tensor.half() for name, tensor in drawn.items()}, label)
+
+
+def named_data(experiment: Experiment) -> Dataset:
+    """The data set that the experiment names, and no other in its place.
+
+    Raises:
+        DataError: if there is only a replacement: what is shipped must be measured on what it says.
+    """
+    dataset = experiment.load_data()
+    if dataset.name != experiment.dataset:
+        raise DataError(f"{experiment.dataset} is needed, not {dataset.name} ({dataset.source})")
+    return dataset
+
+
+def _ledger(
+    kind: str,
+    experiment: Experiment,
+    dataset: Dataset,
+    decoder: Decoder,
+    sizes: dict,
+    on_progress: Callable[[str], None],
+) -> Callable[[str, Callable], object]:
+    """A ledger in the run folder that tells of each part; its name holds all that results depend on but the code."""
+    depends = {
+        "weights": checkpoints.digest(decoder.network.state_dict()),
+        "data": dataset.sha256,
+        "classifier": load_classifier()[1]["sha256"],
+        "sizes": sizes,
+    }
+    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+    ledger = Ledger(experiment.run_folder / f"{kind}-{key[:16]}.json")
+
+    def remember(name: str, compute: Callable[[], object]) -> object:
+        on_progress(f"{experiment.title}: {name}")
+        return ledger(name, compute)
+
+    return remember
 
 
 def _pictures(experiment: Experiment, dataset: Dataset, decoder: Decoder, on_progress: Callable[[str], None]) -> dict:

@@ -18,11 +18,14 @@ import papermill
 
 from ddpm_utils.checkpoints import write_bytes
 from ddpm_utils.data import PROJECT
-from ddpm_utils.evaluation import to_markdown
 from ddpm_utils.experiment import Experiment
+from ddpm_utils.table import to_markdown
 
 NOTEBOOKS = PROJECT / "notebooks"
 STRIPPED_KEYS = "metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution"
+
+
+FIRST_MINUTE = "first-minute"  # the run that the main job trains from scratch
 
 
 class Job(NamedTuple):
@@ -59,6 +62,33 @@ def check(notebook: str, parameters: dict) -> None:
     for name in parameters:
         if name not in known:
             raise ValueError(f"{notebook} has no parameter {name!r}; it has {', '.join(known)}.")
+
+
+def main_job(experiments: Iterable[Experiment], folder: Path, values: dict) -> list[list[Job]]:
+    """What `make run` executes: notebooks 01–04 for each experiment, and 05, as chains for `execute_chains`.
+
+    Args:
+        folder: of the executed notebooks.
+        values: parameters to change, of those that the notebooks are given here; the schedules stay.
+
+    Raises:
+        ValueError: if no notebook is given one of the values.
+    """
+    chains = []
+    for experiment in experiments:
+        schedule = {name: value for name, value in experiment.identity.items() if name != "network"}
+        parameters = {
+            "01_forward_process": {"dataset": "mnist"},
+            "02_training": {"run_name": FIRST_MINUTE, "epochs": 4},
+            "03_sampling": {"dataset": "mnist", "weights": "shipped", "calls": 100},
+            "04_evaluation": {"dataset": "mnist", "weights": "shipped", "calls": 100, "samples": 500, "images": 500},
+        }
+        changed = {n: p | {name: values[name] for name in p if name in values} for n, p in parameters.items()}
+        chains.append([Job(n, schedule | p, folder / experiment.slug / f"{n}.ipynb") for n, p in changed.items()])
+    for name in values:
+        if name == "run_name" or not any(name in p for p in parameters.values()):
+            raise ValueError(f"there is no parameter {name!r} to change in this job.")
+    return [*chains, [Job("05_custom_degradation", {}, folder / "blur" / "05_custom_degradation.ipynb")]]
 
 
 def execute(job: Job, threads: int, bar: int | None = None) -> Done:

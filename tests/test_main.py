@@ -20,6 +20,8 @@ def test_values_are_python_literals_or_text():
         (["train", "beta=2.0"], "beta must lie strictly between 0 and 1, not 2.0."),
         (["train", "T=1.5"], "T must be an integer, not 1.5."),
         (["train", "schedule=quadratic"], "schedule must be one of constant, linear, cosine, not 'quadratic'."),
+        (["run", "beta=0.02"], "there is no parameter 'beta' to change in this job."),
+        (["record", "dataset=mnist_5k", "samples=many"], "samples must be an integer, not 'many'."),
         (["run", "epoch=1"], "there is no parameter 'epoch'"),
     ],
 )

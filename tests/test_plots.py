@@ -22,7 +22,7 @@ def test_the_palette_keeps_greys_and_colours():
 
 
 def test_show_saves_a_whole_file(tmp_path, capsys):
-    figure = plots.image_grid(torch.zeros(8, 1, 28, 28))
+    figure = plots.image_table([torch.zeros(8, 1, 28, 28)])
     plots.show(figure, tmp_path / "new", "grid")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["grid.png"]
 

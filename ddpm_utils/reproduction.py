@@ -1,0 +1,52 @@
+"""Every training and measurement that the repository ships, in order; but the classifier, which is the yard-stick.
+
+Each step can be stopped at any moment: training goes on from its last state, at most half a minute old, a measurement
+from its last finished part. A step that is done takes seconds.
+"""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple
+
+from ddpm_utils import norms, recording
+from ddpm_utils.comparison import record_comparison
+from ddpm_utils.experiment import PUBLISHED, Experiment
+
+
+class Step(NamedTuple):
+    """One step of the reproduction."""
+
+    title: str
+    minutes: float  # on two cores, alone
+    work: Callable[[], object]
+
+
+def plan(train: Callable[[Experiment], None], say: Callable[[str], None] = print) -> list[Step]:
+    """All steps.
+
+    Args:
+        train: trains an experiment to its end, or goes on from where it was.
+        say: is told what a step is doing.
+    """
+    published = [Experiment(**{"epochs": 50} | values, dataset="mnist") for values in recording.RECORDED]
+    trainings = [(e, 36) for e in published] + [(e, 2) for e in norms.EXPERIMENTS]
+    steps = [Step(f"train {e.title}, {e.epochs} epochs", minutes, partial(train, e)) for e, minutes in trainings]
+    for e in published:
+        sizes = {} if e.network == "cnn" else recording.LEAN_SIZES
+        record = partial(recording.record, e, on_progress=say, **sizes)
+        steps.append(Step(f"record {e.title}", 25 if e.T > 1000 else 10, record))
+    for e in published[: len(PUBLISHED)]:
+        steps.append(Step(f"explain {e.title}", 20, partial(recording.record_explanations, e, on_progress=say)))
+    low = published[0]
+    for choice, samples, minutes in (("spacings", 1000, 30), ("calls", 2000, 60)):
+        compare = partial(record_comparison, low, choice, samples=samples, on_row=say)
+        steps.append(Step(f"compare samplers, {choice}", minutes, compare))
+    return [*steps, Step("LayerNorm options", 8, partial(norms.record_norms, say))]
+
+
+def reproduce(steps: list[Step]) -> Iterator[str]:
+    """Take all steps; yields a line before each: its number, its title, and how many hours of work are left."""
+    for number, step in enumerate(steps):
+        hours = sum(step.minutes for step in steps[number:]) / 60
+        yield f"[{number + 1}/{len(steps)}] {step.title}; about {hours:.1f} hours left on two cores"
+        step.work()

@@ -1,0 +1,120 @@
+"""Table 1: what was measured, beside what the report published."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+from ddpm_utils import metrics
+from ddpm_utils.checkpoints import write_bytes
+from ddpm_utils.experiment import Experiment
+
+REPORT = {  # the report's Table 1, by (schedule, beta, T)
+    ("constant", 0.001, 2000): {"test loss": 0.0245, "RMSE": 0.306, "SSIM": 0.164, "PSNR": 10.5, "published FID": 233},
+    ("constant", 0.1, 200): {"test loss": 0.00275, "RMSE": 0.402, "SSIM": 0.0336, "PSNR": 7.94, "published FID": 432},
+}
+LABELS = {"standard": "N(0, I)", "matched": "matched"}  # the starts, in the table's head
+SPREAD = " ±"  # ends the name of a column that holds another's spread
+
+
+def table_1(experiment: Experiment, recorded: dict | None, live: dict | None = None) -> pd.DataFrame:
+    """Table 1 for one experiment: the report's row, the recorded ones and the live ones, by both protocols.
+
+    Args:
+        recorded, live: what `evaluation.evaluate` returned; the recorded one also describes its weights.
+    """
+    name = experiment.title
+    rows = []
+    report = REPORT.get((experiment.schedule, experiment.beta, experiment.T))
+    if report and experiment.network == "cnn":
+        rows.append({"experiment": name, "source": "report, 50 epochs", "protocol": "published"} | report)
+    sources = {f"recorded, {recorded['weights']['epoch']} epochs": recorded} if recorded else {}
+    sources |= {"this run": live} if live else {}
+    for source, results in sources.items():
+        kinds = [kind for kind in ("all steps", "few calls") if kind in results["reconstruction"]]
+        for kind, protocol in ((kind, protocol) for kind in kinds for protocol in metrics.PROTOCOLS):
+            found = results["reconstruction"][kind]
+            row = {"experiment": name, "source": source, "protocol": protocol, "test loss": results["test loss"]}
+            row |= {"calls": found["calls"], "images": found["images"]} | found[protocol]
+            if kind == "few calls":
+                row |= _distances(results["distribution"])
+            rows.append(row)
+    table = pd.DataFrame(rows)
+    first = ["experiment", "source", "protocol", "test loss", "calls", "images", "RMSE", "SSIM", "PSNR"]
+    columns = [*first, *sorted(set(table) - {*first, "samples", "published FID"}), "samples", "published FID"]
+    return table[[column for column in columns if column in table]]
+
+
+def _distances(distribution: Mapping[str, dict]) -> dict[str, float]:
+    """FID and KID from each start, with their spread if there is one."""
+    row = {}
+    for start, found in distribution.items():
+        for metric in ("FID", "KID"):
+            row[f"{metric} {LABELS[start]}"] = found[metric]
+            if f"{metric} spread" in found:
+                row[f"{metric} {LABELS[start]}{SPREAD}"] = found[f"{metric} spread"]
+        row |= {"FID floor": found["FID floor"], "samples": found["samples"]}
+    return row
+
+
+def save_rows(experiment: Experiment, table: pd.DataFrame) -> None:
+    """Keep a table's rows for the batch runner, which collects those of all experiments."""
+    write_bytes(experiment.table_path, table.to_json(orient="records", force_ascii=False, indent=1).encode())
+
+
+def to_markdown(table: pd.DataFrame) -> str:
+    """A table in Markdown: three significant digits, spreads beside their values, a dash where there is nothing."""
+    text = table.copy().astype(object)
+    for column in table.columns:
+        text[column] = [_cell(value) for value in table[column]]
+    for column in [column for column in table.columns if column.endswith(SPREAD)]:
+        spreads = text.pop(column)
+        value = column.removesuffix(SPREAD)
+        text[value] = [v if s == "–" else f"{v} ± {s}" for v, s in zip(text[value], spreads, strict=True)]
+    return text.to_markdown(index=False, disable_numparse=True)
+
+
+def _cell(value) -> str:
+    if isinstance(value, str):
+        return value
+    if pd.isna(value):
+        return "–"
+    return f"{value:.0f}" if float(value).is_integer() else f"{value:.3g}"
+
+
+def footnotes(recorded: dict | None, live: dict | None = None) -> str:
+    """What stands under every table: what it was measured with, and the hashes of data and weights."""
+    lines = []
+    for source, results in {"recorded": recorded, "this run": live}.items():
+        if results is None:
+            continue
+        features = results["features"]
+        weights = f", weights {results['weights']['sha256'][:12]}" if "weights" in results else ""
+        lines.append(
+            f"- **{source}**: {results['sampler']}; test loss on {results['test images']} images; FID and KID on the "
+            f"{features['width']} features of the {features['network']} ({features['layer']}; "
+            f"{features['test accuracy']:.2%} test accuracy; sha256 {features['sha256'][:12]}); "
+            f"data sha256 {results['data sha256'][:12]}{weights}. Inception: {_inception(results)}."
+        )
+        sets = len(results["distribution"]["standard"].get("FIDs", ()))
+        if sets:
+            lines.append(
+                f"  ± is the standard deviation over {sets} sets of samples, with other seeds, of this one network."
+            )
+        difference = results["reconstruction"].get("few − all")
+        if difference:
+            values, errors = difference["corrected"], difference["corrected, standard error"]
+            pairs = ", ".join(f"{name} {values[name]:+.3f} ± {errors[name]:.3f}" for name in values)
+            lines.append(
+                f"  Few calls minus all steps, on the same {difference['images']} images (corrected): {pairs}."
+            )
+    return "\n".join(lines)
+
+
+def _inception(results: dict) -> str:
+    found = {s: v["inception"] for s, v in results["distribution"].items() if "inception" in v}
+    if not found:
+        return results["inception"]
+    return ", ".join(
+        f"FID {sum(v['FID'] for v in values) / len(values):.0f} from the {LABELS[s]} start"
+        for s, values in found.items()
+    )
