@@ -210,8 +210,8 @@ def test_inception_weights_of_another_network(tmp_path):
 
 def test_bytes_wrap_round_below_black():
     """As NumPy's cast of a negative integer to uint8: −127 becomes 129, and 127 stays."""
-    images = torch.tensor([-0.5, -1 / 255, 0.0, 0.5]).reshape(1, 1, 2, 2)
-    seen = ((metrics.wrapped(images) + 0.5) * 255).round().int().flatten().tolist()
+    images = torch.tensor([-0.5, -1.1 / 255, 0.0, 0.5]).reshape(4, 1, 1, 1).expand(4, 1, 28, 28)
+    seen = ((metrics.wrapped(images) + 0.5) * 255).round().int()[:, 0, 0, 0].tolist()
     assert seen == [129, 255, 0, 127]
 
 

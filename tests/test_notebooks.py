@@ -1,5 +1,6 @@
 """The notebooks: executed and complete, the same again (nbval), and with other parameters (papermill)."""
 
+import ast
 import json
 import os
 import re
@@ -65,6 +66,31 @@ def test_follows_the_skeleton(path):
     assert sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) == 1
     assert max(len("".join(cell["source"]).splitlines()) for cell in cells if not cell["metadata"].get("tags")) <= 15
     assert path.stat().st_size < 1_000_000
+
+
+def reassigned(cells: list[str]) -> set[str]:
+    """Global names that a function in one cell uses and a later cell assigns: a slider moved at the end would break."""
+    found = set()
+    for number, cell in enumerate(cells):
+        functions = [node for node in ast.parse(cell).body if isinstance(node, ast.FunctionDef)]
+        names = [node for function in functions for node in ast.walk(function) if isinstance(node, ast.Name)]
+        own = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        own |= {node.arg for function in functions for node in ast.walk(function) if isinstance(node, ast.arg)}
+        later = [node for other in cells[number + 1 :] for node in ast.walk(ast.parse(other))]
+        assigned = {node.id for node in later if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        found |= ({node.id for node in names} - own) & assigned
+    return found
+
+
+def test_finds_a_name_that_is_assigned_again():
+    draw = "def draw(t):\n    x = steps[t]\n    return x + 1"
+    assert reassigned(["steps = [1]", draw, "x = 2\nsteps = [2]"]) == {"steps"}
+    assert reassigned(["steps = [1]", draw, "x = 2"]) == set()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_sliders_work_after_the_last_cell(path):
+    assert reassigned(["".join(cell["source"]) for cell in code_cells(path)]) == set()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
