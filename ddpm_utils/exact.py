@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ddpm_utils.forward import posterior_tables
 from ddpm_utils.schedules import NoiseSchedule, gather
 
 Images = Float[Tensor, "n 1 height width"]
@@ -108,7 +109,5 @@ def optimal_variance(loss: np.ndarray, schedule: NoiseSchedule) -> np.ndarray:
     Returns:
         σ*² over t = 0…T, with 0 at t = 0.
     """
-    beta, alpha, before = schedule.beta[1:], schedule.alpha[1:], schedule.alpha[:-1]
-    posterior = beta * (1 - before) / (1 - alpha)
-    mean = before * beta**2 / (alpha * (1 - alpha)) * loss[1:]
-    return np.append(0.0, posterior + mean)
+    _, x_weight, posterior = posterior_tables(schedule)
+    return posterior + x_weight**2 * loss * (1 - schedule.alpha) / schedule.alpha

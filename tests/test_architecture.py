@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "forward": {"schedules"},
     "degradations": {"networks"},
     "latent_model": set(),
-    "exact": {"schedules"},
+    "exact": {"forward", "schedules"},
     "likelihood": {"exact", "forward", "sampling", "schedules"},
     "analysis": {"forward", "objectives", "sampling", "schedules", "training"},
     "ledger": {"checkpoints", "data"},
