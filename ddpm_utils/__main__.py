@@ -69,24 +69,27 @@ def parse(pairs: list[str]) -> dict:
 
 
 def make_experiment(values: dict):
-    """An `Experiment` from named values.
+    """An `Experiment` from named values, or a `RestorationExperiment` if a degradation is among them.
 
     Raises:
         ValueError: if a name is unknown or a value not allowed.
     """
     from ddpm_utils.experiment import Experiment
+    from ddpm_utils.restoration_experiment import RestorationExperiment
 
-    known = [field.name for field in dataclasses.fields(Experiment)]
+    kind = RestorationExperiment if "degradation" in values else Experiment
+    known = [field.name for field in dataclasses.fields(kind)]
     for name in values:
         if name not in known:
             raise ValueError(f"there is no parameter {name!r}; there are {', '.join(known)}.")
-    return Experiment(**values)
+    return kind(**values)
 
 
 def run(values: dict) -> int:
     """Execute notebooks 01–04 for both published schedules, and 05; print the table of results."""
     from ddpm_utils import sweep
-    from ddpm_utils.experiment import PUBLISHED, Experiment, output
+    from ddpm_utils.experiment import PUBLISHED, Experiment
+    from ddpm_utils.training_setup import output
 
     started = time.monotonic()
     runs = output() / "data" / "runs"
@@ -235,7 +238,7 @@ def notebooks() -> None:
 
 def clean() -> None:
     """Delete what runs have written: data/runs. Downloads, shipped weights and figures stay."""
-    from ddpm_utils.experiment import output
+    from ddpm_utils.training_setup import output
 
     shutil.rmtree(output() / "data" / "runs", ignore_errors=True)
 

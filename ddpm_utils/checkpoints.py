@@ -16,6 +16,8 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+SCALE = ".scale"  # ends the name of what 8-bit weights are to be multiplied by
+
 
 class CheckpointError(Exception):
     """A checkpoint that cannot be written, is damaged, or does not fit."""
@@ -88,6 +90,7 @@ def load_network(path: Path, network: nn.Module, /, **expected) -> dict:
         CheckpointError: if the file is damaged, or is of another network, schedule, … than expected.
     """
     tensors, description = load(path)
+    tensors = expand(tensors)
     for name, value in expected.items():
         if description.get(name) != value:
             raise CheckpointError(f"{path} has {name} = {description.get(name)!r}, but {value!r} was asked for.")
@@ -96,6 +99,31 @@ def load_network(path: Path, network: nn.Module, /, **expected) -> dict:
         raise CheckpointError(f"{path} holds the weights of another network than {type(network).__name__}.")
     network.load_state_dict(tensors)
     return description
+
+
+def compress(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights rounded to 8 bits, a quarter of their size: int8, and a scale for each output channel beside them.
+
+    Vectors, which are small, become float16. See `expand` for the way back.
+    """
+    rounded = {}
+    for name, tensor in tensors.items():
+        if tensor.ndim < 2:
+            rounded[name] = tensor.half()
+            continue
+        scale = tensor.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
+        rounded[name] = (tensor / scale.reshape(-1, *[1] * (tensor.ndim - 1))).round().to(torch.int8)
+        rounded[name + SCALE] = scale
+    return rounded
+
+
+def expand(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What `compress` rounded, in float32 again; other tensors are left as they are."""
+    expanded = {name: tensor for name, tensor in tensors.items() if not name.endswith(SCALE)}
+    for name in expanded.keys() & {name.removesuffix(SCALE) for name in tensors if name.endswith(SCALE)}:
+        scale = tensors[name + SCALE]
+        expanded[name] = expanded[name] * scale.reshape(-1, *[1] * (expanded[name].ndim - 1))
+    return expanded
 
 
 def digest(tensors: dict[str, Tensor], text: str = "") -> str:

@@ -13,13 +13,14 @@ from ddpm_utils import metrics
 from ddpm_utils.classifier import load_classifier
 from ddpm_utils.comparison import METHODS
 from ddpm_utils.data import Dataset, Part
-from ddpm_utils.experiment import Decoder, Experiment
+from ddpm_utils.experiment import Experiment
 from ddpm_utils.forward import diffuse
 from ddpm_utils.ledger import compute_always
 from ddpm_utils.objectives import NoisePrediction
 from ddpm_utils.sampling import Latent, MatchedStart, Noise, ancestral, sample, standard_start
 from ddpm_utils.schedules import NoiseSchedule
 from ddpm_utils.training import generator_for, validate
+from ddpm_utils.training_setup import Decoder
 
 START_SEED = 1_000_000  # seeds of unconditional samples: this and following ones
 NOISE_SEED = 2_000_000  # of the noise that degrades test images

@@ -3,26 +3,14 @@
 A notebook hands its parameters to `Experiment`, which refuses a bad one with a sentence before any work starts.
 """
 
-import os
-import re
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
-from functools import cached_property, partial
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
-import torch
-from torch import nn
-
-from ddpm_utils import checkpoints, data, schedules
-from ddpm_utils.allocator import keep_freed_memory
-from ddpm_utils.networks import CNN
+from ddpm_utils import schedules
 from ddpm_utils.objectives import NoisePrediction
-from ddpm_utils.runs import Run
 from ddpm_utils.schedules import NoiseSchedule
-from ddpm_utils.spectral import with_spectral_convolutions
-from ddpm_utils.training import LEARNING_RATES, Progress, train
-from ddpm_utils.unets import LeanUNet, UNet
+from ddpm_utils.training_setup import TrainingSetup
 
 SCHEDULES: dict[str, tuple[Callable[..., NoiseSchedule], tuple[str, ...]]] = {
     "constant": (schedules.constant, ("beta", "T")),
@@ -31,33 +19,14 @@ SCHEDULES: dict[str, tuple[Callable[..., NoiseSchedule], tuple[str, ...]]] = {
 }
 """What the notebooks' `schedule` parameter may be: the function, and the parameters that it uses."""
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "cnn": CNN,
-    "cnn_plane_norm": partial(CNN, norm="plane"),
-    "cnn_no_norm": partial(CNN, norm="none"),
-    "lean_unet": LeanUNet,
-    "unet": UNet,
-}
-"""The decoders by name: what the notebooks' `network` parameter may be."""
-
-WEIGHTS = ("auto", "run", "shipped")
-SNAPSHOT_EPOCHS = (1, 5, 15, 30, 45)
 PUBLISHED = {"low β": {"beta": 0.001, "T": 2000}, "high β": {"beta": 0.1, "T": 200}}
 """The report's two runs, by the names it gives them."""
 LEAN = {"network": "lean_unet", "batch_size": 64, "learning_rate": 2e-3, "lr_schedule": "one_cycle", "epochs": 36}
 """The decoder made for CPUs, and how the shipped one was trained; seven epochs give good samples, too."""
 
 
-class Decoder(NamedTuple):
-    """A trained network, frozen, and what is known of it."""
-
-    network: nn.Module
-    description: dict
-    source: str  # one line for the reader
-
-
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(TrainingSetup):
     """The parameters of one experiment, checked.
 
     Args:
@@ -75,6 +44,8 @@ class Experiment:
         ValueError: if a value is not allowed; the sentence names the parameter, the value and what is.
     """
 
+    choices = {"schedule": SCHEDULES}  # noqa: RUF012
+
     schedule: str = "constant"
     beta: float = 0.001
     beta_min: float = 1e-4
@@ -90,24 +61,7 @@ class Experiment:
     run_name: str = ""
 
     def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
-            kinds = {str: (str, "text"), int: (int, "an integer"), float: ((int, float), "a number")}[field.type]
-            if not isinstance(value, kinds[0]) or isinstance(value, bool):
-                raise ValueError(f"{field.name} must be {kinds[1]}, not {value!r}.")
-        choices = {"schedule": SCHEDULES, "network": NETWORKS, "dataset": data.DATASETS, "lr_schedule": LEARNING_RATES}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}.")
-        for name, least in {"epochs": 1, "batch_size": 1, "seed": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
-        if self.seed >= 2**63:
-            raise ValueError(f"seed must be less than 2**63, not {self.seed}.")
-        if not 0 < self.learning_rate < 1:
-            raise ValueError(f"learning_rate must lie strictly between 0 and 1, not {self.learning_rate!r}.")
-        if not re.fullmatch(r"(\w[\w.-]*)?", self.run_name, re.ASCII):
-            raise ValueError(f"run_name may hold letters, digits, '-', '_' and '.' only, not {self.run_name!r}.")
+        super().__post_init__()
         self.noise_schedule  # noqa: B018  (its construction checks beta, beta_min, beta_max and T)
 
     @cached_property
@@ -115,6 +69,11 @@ class Experiment:
         """The schedule, built."""
         build, names = SCHEDULES[self.schedule]
         return build(**{name: getattr(self, name) for name in names})
+
+    @cached_property
+    def objective(self) -> NoisePrediction:
+        """To estimate the noise."""
+        return NoisePrediction(self.noise_schedule)
 
     @property
     def title(self) -> str:
@@ -136,118 +95,3 @@ class Experiment:
         """What two sets of weights must share to be of the same schedule and network."""
         names = ("schedule", *SCHEDULES[self.schedule][1], "network")
         return {name: getattr(self, name) for name in names}
-
-    @property
-    def description(self) -> dict:
-        """What two runs must share for one to continue the other, apart from their data."""
-        names = ["batch_size", "seed"]
-        if self.lr_schedule != "constant":
-            names += ["lr_schedule", "epochs"]  # a cycle cannot be extended
-        return self.identity | {name: getattr(self, name) for name in names}
-
-    @property
-    def run_folder(self) -> Path:
-        """Where training keeps this run."""
-        return output() / "data" / "runs" / self.slug / (self.run_name or f"{self.dataset}-seed{self.seed}")
-
-    @property
-    def figures_folder(self) -> Path:
-        """Where the notebooks save figures."""
-        return output() / "figures" / self.slug
-
-    @property
-    def table_path(self) -> Path:
-        """Where notebook 04 leaves its rows of the results table."""
-        return output() / "data" / "runs" / self.slug / "table.json"
-
-    @property
-    def shipped_folder(self) -> Path:
-        """Where the project keeps weights and recorded results for this schedule and network, if it has any."""
-        return data.PROJECT / "data" / "checkpoints" / self.slug
-
-    def with_values(self, **changes) -> "Experiment":
-        """A copy with other values, checked again."""
-        return Experiment(**(asdict(self) | changes))
-
-    def load_data(self) -> data.Dataset:
-        """The data set (see `data.load`)."""
-        return data.load(self.dataset)
-
-    def make_network(self) -> nn.Module:
-        """The network with its first weights, drawn from the seed without touching torch's global generator.
-
-        On the CPU its 7×7 convolutions are spectral, and the process keeps the memory it frees: the same numbers up to
-        rounding, sooner (see `spectral` and `allocator`).
-        """
-        keep_freed_memory()
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
-            return with_spectral_convolutions(NETWORKS[self.network]())
-
-    def open_run(self, dataset: data.Dataset, *, resume: bool = True) -> Run:
-        """The run in `run_folder`, new or to be continued.
-
-        Args:
-            dataset: what `load_data` gave, which offline is not what `dataset` names; the run is labelled with it.
-            resume: False refuses a folder that holds a run.
-
-        Raises:
-            CheckpointError: if the folder holds another run, is damaged, or resume is False and it is not new.
-        """
-        if not resume and (self.run_folder / "last.safetensors").exists():
-            raise checkpoints.CheckpointError(
-                f"{self.run_folder} already holds a run: resume it, choose another seed, or delete the folder."
-            )
-        return Run(
-            self.make_network(),
-            learning_rate=self.learning_rate,
-            folder=self.run_folder,
-            description=self.description | {"dataset": dataset.name, "data_sha256": dataset.sha256},
-            snapshots=SNAPSHOT_EPOCHS,
-        )
-
-    def train(self, run: Run, dataset: data.Dataset) -> Iterator[Progress]:
-        """Train a run on a data set for this experiment's epochs (see `training.train`)."""
-        return train(
-            run,
-            NoisePrediction(self.noise_schedule),
-            dataset.train.images,
-            dataset.validation.images,
-            epochs=self.epochs,
-            batch_size=self.batch_size,
-            seed=self.seed,
-            lr_schedule=self.lr_schedule,
-        )
-
-    def load_decoder(self, weights: str = "auto") -> Decoder:
-        """The trained decoder: of the own run, shipped with the project, or trained here and now.
-
-        Args:
-            weights: "run", the best weights in `run_folder`; "shipped", those in `shipped_folder`; "auto", the
-                first of these two that exists. What does not exist is trained first, for `epochs` epochs.
-
-        Raises:
-            ValueError: if weights is none of these.
-            CheckpointError: if the file is damaged, or of another network or schedule.
-        """
-        if weights not in WEIGHTS:
-            raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, not {weights!r}.")
-        own, shipped = self.run_folder / "best.safetensors", self.shipped_folder / "weights.safetensors"
-        candidates = {"auto": [own, shipped], "run": [own], "shipped": [shipped]}[weights]
-        path = next((path for path in candidates if path.exists()), None)
-        origin = {own: "from the run of 02_training", shipped: "shipped with the project"}.get(path)
-        if path is None:
-            path, origin = own, "trained here just now, since there were none"
-            dataset = self.load_data()
-            for _ in self.train(self.open_run(dataset), dataset):
-                pass
-        network = self.make_network()
-        found = checkpoints.load_network(path, network, **self.identity)
-        epochs = f"{found['epoch']} epoch{'s' if found['epoch'] > 1 else ''}"
-        source = f"Weights {origin}: {epochs} on {found['dataset']}, validation loss {found['validation_loss']:.4f}."
-        return Decoder(network.requires_grad_(False).eval(), found, source)
-
-
-def output() -> Path:
-    """The folder that runs and figures are written below: the project, or what `DDPM_OUTPUT` names."""
-    return Path(os.environ.get("DDPM_OUTPUT") or data.PROJECT)

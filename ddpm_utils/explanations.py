@@ -6,10 +6,11 @@ from typing import Any
 
 from ddpm_utils.analysis import Sizes
 from ddpm_utils.data import Dataset
-from ddpm_utils.experiment import Decoder, Experiment
+from ddpm_utils.experiment import Experiment
 from ddpm_utils.ledger import compute_always
 from ddpm_utils.loss_explanations import bits, gap, losses
 from ddpm_utils.sample_explanations import off_by_one_table, reconstruction, reverse_steps, samples, switches
+from ddpm_utils.training_setup import Decoder
 
 
 def explain(

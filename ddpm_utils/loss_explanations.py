@@ -13,10 +13,10 @@ from ddpm_utils import analysis
 from ddpm_utils.analysis import Sizes, steps_by_signal
 from ddpm_utils.data import Dataset
 from ddpm_utils.exact import AffineDecoder, ExactDecoder, identity_loss
-from ddpm_utils.experiment import Decoder
 from ddpm_utils.likelihood import VARIANCES, variational_bound
 from ddpm_utils.schedules import NoiseSchedule
 from ddpm_utils.training import generator_for
+from ddpm_utils.training_setup import Decoder
 
 
 def losses(schedule: NoiseSchedule, dataset: Dataset, decoder: Decoder, sizes: Sizes) -> dict:

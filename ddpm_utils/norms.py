@@ -15,11 +15,12 @@ from ddpm_utils.classifier import load_classifier
 from ddpm_utils.data import PROJECT, Dataset
 from ddpm_utils.evaluation import STARTS, generate
 from ddpm_utils.exact import AffineDecoder
-from ddpm_utils.experiment import NETWORKS, PUBLISHED, Decoder, Experiment
+from ddpm_utils.experiment import PUBLISHED, Experiment
 from ddpm_utils.forward import diffuse
 from ddpm_utils.ledger import to_text
 from ddpm_utils.recording import named_data
 from ddpm_utils.training import generator_for
+from ddpm_utils.training_setup import NETWORKS, Decoder
 
 OPTIONS = {"cnn": "(C, 28, 28)", "cnn_plane_norm": "(28, 28)", "cnn_no_norm": "none"}
 EPOCHS = 3

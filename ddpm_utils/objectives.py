@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ddpm_utils.degradations import Degradation
 from ddpm_utils.forward import diffuse
 from ddpm_utils.schedules import NoiseSchedule, gather
 
@@ -20,10 +21,12 @@ class Objective(Protocol):
 
     T: int
 
-    def draw(self, x: Images, generator: torch.Generator) -> Tensor:
-        """The randomness of one call, of shape (batch, …), apart from t."""
+    def draw(self, x: Images, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """The randomness of one call apart from t: tensors of shape (batch, …)."""
 
-    def __call__(self, network: Network, x: Images, t: Int[Tensor, " batch"], drawn: Tensor) -> Float[Tensor, " batch"]:
+    def __call__(
+        self, network: Network, x: Images, t: Int[Tensor, " batch"], *drawn: Tensor
+    ) -> Float[Tensor, " batch"]:
         """The loss of each image at its own t in 1…T, a mean over pixels."""
 
 
@@ -34,34 +37,52 @@ class NoisePrediction:
         self.schedule = schedule
         self.T = schedule.T
 
-    def draw(self, x: Images, generator: torch.Generator) -> Tensor:
+    def draw(self, x: Images, generator: torch.Generator) -> tuple[Images]:
         """ε ~ N(0, I)."""
-        return torch.randn(x.shape, generator=generator)
+        return (torch.randn(x.shape, generator=generator),)
 
-    def __call__(self, network: Network, x: Images, t: Int[Tensor, " batch"], drawn: Tensor) -> Float[Tensor, " batch"]:
-        z = diffuse(x, t, drawn, self.schedule)
+    def __call__(self, network: Network, x: Images, t: Int[Tensor, " batch"], noise: Images) -> Float[Tensor, " batch"]:
+        z = diffuse(x, t, noise, self.schedule)
         time = gather(self.schedule.time, t, z).flatten()
-        return (network(z, time) - drawn).square().flatten(1).mean(1)
+        return (network(z, time) - noise).square().flatten(1).mean(1)
 
 
 class Restoration:
-    """|R(D(x, t), t/T) − x|, averaged over pixels: cold training (Bansal et al. 2022, eq. 3).
+    """|R(D(x, t, context) + σε, t/T) − x|, averaged over pixels: cold training (Bansal et al. 2022, eq. 3).
 
     Args:
-        degrade: D(x, t) for a batch of different t, with its number of steps T.
-        norm: 1 for the absolute error, as in the paper; 2 for the squared one, as in the coursework.
+        degradation: D.
+        norm: 1 for the absolute error, as in the paper: R tends to each pixel's posterior median. 2 for the squared
+            one, as in the coursework: R tends to the posterior mean.
+        sigma: σ, noise on every z_t, t ≥ 1, in the units of pixels.
+
+    Raises:
+        ValueError: if the norm is neither, or σ is negative.
     """
 
-    def __init__(self, degrade: Callable[[Tensor, Tensor], Tensor], norm: int = 1):
+    def __init__(self, degradation: Degradation, norm: int = 2, sigma: float = 0.0):
         if norm not in (1, 2):
             raise ValueError(f"norm must be 1 or 2, not {norm!r}.")
-        self.degrade, self.norm = degrade, norm
-        self.T = degrade.T
+        if not sigma >= 0:
+            raise ValueError(f"sigma must be at least 0, not {sigma!r}.")
+        self.degradation, self.norm, self.sigma = degradation, norm, sigma
+        self.T = degradation.T
 
-    def draw(self, x: Images, generator: torch.Generator) -> Tensor:
-        """Nothing: D is deterministic. An empty tensor of shape (batch, 0)."""
-        return torch.empty(len(x), 0)
+    def draw(self, x: Images, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """A context for each image, and ε ~ N(0, I) if there is a σ."""
+        context = self.degradation.draw_context(len(x), generator)
+        return (context, torch.randn(x.shape, generator=generator)) if self.sigma else (context,)
 
-    def __call__(self, network: Network, x: Images, t: Int[Tensor, " batch"], drawn: Tensor) -> Float[Tensor, " batch"]:
-        error = network(self.degrade(x, t), (t / self.T).to(x)) - x
+    def __call__(
+        self,
+        network: Network,
+        x: Images,
+        t: Int[Tensor, " batch"],
+        context: Float[Tensor, "batch ..."],
+        noise: Images | None = None,
+    ) -> Float[Tensor, " batch"]:
+        z = self.degradation(x, t, context)
+        if noise is not None:
+            z = z + self.sigma * noise
+        error = network(z, (t / self.T).to(x)) - x
         return error.abs().pow(self.norm).flatten(1).mean(1)

@@ -25,11 +25,12 @@ from ddpm_utils.analysis import Sizes
 from ddpm_utils.classifier import load_classifier
 from ddpm_utils.data import DataError, Dataset
 from ddpm_utils.evaluation import RESTORE_SEED, degrade, evaluate, generate
-from ddpm_utils.experiment import LEAN, PUBLISHED, Decoder, Experiment
+from ddpm_utils.experiment import LEAN, PUBLISHED, Experiment
 from ddpm_utils.explanations import explain
 from ddpm_utils.ledger import Ledger
 from ddpm_utils.sampling import ancestral, sample
 from ddpm_utils.table import footnotes, table_1, to_markdown
+from ddpm_utils.training_setup import Decoder
 
 RECORDED = [published | decoder for decoder in ({}, LEAN) for published in PUBLISHED.values()]
 """What is measured at full size: both published runs, and the lean decoder on their schedules."""

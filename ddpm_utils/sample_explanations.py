@@ -13,12 +13,13 @@ from ddpm_utils.classifier import load_classifier
 from ddpm_utils.data import Dataset
 from ddpm_utils.evaluation import RESTORE_SEED, START_SEED, degrade, generate, reconstruct
 from ddpm_utils.exact import AffineDecoder, ExactDecoder, optimal_variance
-from ddpm_utils.experiment import Decoder, Experiment
+from ddpm_utils.experiment import Experiment
 from ddpm_utils.ledger import to_text
 from ddpm_utils.likelihood import VARIANCES
 from ddpm_utils.sampling import Latent, MatchedStart, Noise, ancestral, estimate, remove, sample
 from ddpm_utils.schedules import NoiseSchedule
 from ddpm_utils.training import generator_for
+from ddpm_utils.training_setup import Decoder
 
 
 def reverse_steps(schedule: NoiseSchedule, dataset: Dataset, decoder: Decoder, sizes: Sizes) -> list[dict]:

@@ -1,11 +1,11 @@
 """Samplers: from z_T, or any z_t, back to an image. Each is a free function and a generator of latents.
 
-The hot ones share one signature, `sampler(network, schedule, z, noise, …)`, and run over every step of the
+They share one signature, `sampler(network, schedule, z, noise, …)`, and run over every step of the
 schedule they are given. For fewer network calls give them `schedule.subset(50)`; to start from z_t of a longer
 schedule give them a subset that ends at t. `sample` runs a sampler to its end, in batches.
 
-    decoder g(z_t, t/T) → estimate of ε         hot samplers: ancestral, ddim; in `solvers`: heun, dpm_solver_2m
-    restoration R(z_t, t/T) → estimate of x     cold samplers: cold_1, cold_2
+    decoder g(z_t, t/T) → estimate of ε         ancestral, ddim; in `solvers`: heun, dpm_solver_2m
+    restoration R(z_t, t/T) → estimate of x     the cold samplers in `cold`
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,7 +20,6 @@ from ddpm_utils.forward import posterior_tables
 from ddpm_utils.schedules import NoiseSchedule
 
 Decoder = Callable[[Tensor, Tensor], Tensor]
-Degrade = Callable[[Tensor, int], Tensor]
 VARIANCES = ("beta", "posterior")
 DRAWN_AHEAD = 8  # steps whose noise is drawn at once
 
@@ -141,34 +140,6 @@ def ddim(
         z = (float(signal[t - 1]) * x_hat).add_(g, alpha=float(np.sqrt(1 - alpha[t - 1] - sigma[t] ** 2)))
         if sigma[t] > 0:
             z.add_(noise().to(z), alpha=float(sigma[t]))
-        yield Latent(t - 1, z, x_hat)
-
-
-def cold_1(restore: Decoder, degrade: Degrade, T: int, z: Tensor) -> Iterator[Latent]:
-    """z_{t−1} = D(x̂, t−1) with x̂ = R(z_t, t) (Bansal et al. 2022, algorithm 1).
-
-    Args:
-        restore: R(z, t/T), estimates x.
-        degrade: D(x, t) for one t.
-        z: z_T.
-
-    Yields:
-        `Latent` for t = T−1 … 0.
-    """
-    for t in range(T, 0, -1):
-        x_hat = estimate(restore, z, t / T)
-        z = degrade(x_hat, t - 1)
-        yield Latent(t - 1, z, x_hat)
-
-
-def cold_2(restore: Decoder, degrade: Degrade, T: int, z: Tensor) -> Iterator[Latent]:
-    """z_{t−1} = z_t − D(x̂, t) + D(x̂, t−1) with x̂ = R(z_t, t) (Bansal et al. 2022, algorithm 2).
-
-    Arguments and result as for `cold_1`.
-    """
-    for t in range(T, 0, -1):
-        x_hat = estimate(restore, z, t / T)
-        z = z - degrade(x_hat, t) + degrade(x_hat, t - 1)
         yield Latent(t - 1, z, x_hat)
 
 

@@ -100,9 +100,9 @@ def train(
             t = torch.randint(1, objective.T + 1, (batch_size,), generator=generator)
             x = images[batch]
             drawn = objective.draw(x, generator)
-            x, t, drawn = (value[mine].to(accelerator.device) for value in (x, t, drawn))
+            x, t, *drawn = (value[mine].to(accelerator.device) for value in (x, t, *drawn))
             with accelerator.autocast():
-                loss = objective(network, x, t, drawn).mean()
+                loss = objective(network, x, t, *drawn).mean()
             rate = run.learning_rate * LEARNING_RATES[lr_schedule](run.step / (steps * epochs))
             for group in optimizer.param_groups:
                 group["lr"] = rate
@@ -152,7 +152,7 @@ def validate(
     for chunk, start in enumerate(range(0, len(images), VALIDATION_CHUNK)):
         part = slice(start, start + VALIDATION_CHUNK)
         drawn = objective.draw(images[part], generator_for(seed, "validation", chunk))
-        for few in zip(*(value.split(EVALUATED) for value in (images[part], t[part], drawn)), strict=True):
+        for few in zip(*(value.split(EVALUATED) for value in (images[part], t[part], *drawn)), strict=True):
             losses.append(objective(network, *(value.to(device) for value in few)).cpu())
     network.train(training)
     return torch.cat(losses)

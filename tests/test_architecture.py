@@ -32,7 +32,9 @@ ALLOWED: dict[str, set[str]] = {
     "ledger": {"checkpoints", "data"},
     "table": {"checkpoints", "experiment", "metrics"},
     "explanation_plots": {"ledger", "plots"},
-    "objectives": {"forward", "schedules"},
+    "mixtures": {"degradations", "networks", "schedules"},
+    "partners": {"data"},
+    "objectives": {"degradations", "forward", "schedules"},
     "runs": {"checkpoints"},
     "training": {"objectives", "runs"},
     "density_plots": {"latent_model", "forward", "plots", "schedules"},
@@ -43,10 +45,13 @@ ALLOWED: dict[str, set[str]] = {
         *("checkpoints", "classifier", "data", "experiment"),
         *("metrics", "sampling", "schedules", "solvers"),
     },
-    "experiment": {
+    "training_setup": {
         *("allocator", "checkpoints", "data", "networks", "objectives"),
-        *("runs", "schedules", "spectral", "training", "unets"),
+        *("runs", "spectral", "training", "unets"),
     },
+    "experiment": {"objectives", "schedules", "training_setup"},
+    "restoration_experiment": {"degradations", "mixtures", "objectives", "partners", "training_setup"},
+    "cold": {"degradations", "sampling"},
 }
 
 

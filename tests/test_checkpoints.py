@@ -8,6 +8,7 @@ from torch import nn
 
 from ddpm_utils import checkpoints
 from ddpm_utils.checkpoints import CheckpointError
+from ddpm_utils.networks import CNN
 
 TENSORS = {"weight": torch.tensor([[1.0, -2.0]]), "step": torch.tensor(3.0), "index": torch.tensor([1, 2])}
 DESCRIPTION = {"schedule": "constant", "beta": 0.1, "epochs": [1, 2]}
@@ -133,3 +134,23 @@ def test_digest_sees_names_types_shapes_and_values():
     ]
     digests = {checkpoints.digest(t) for t in (tensors, *others)} | {checkpoints.digest(tensors, "text")}
     assert len(digests) == 6
+
+
+def test_weights_of_8_bits_are_within_half_a_step(tmp_path):
+    network = CNN()
+    weights = network.state_dict()
+    checkpoints.save(tmp_path / "small.safetensors", checkpoints.compress(weights), {})
+    checkpoints.save(tmp_path / "large.safetensors", weights, {})
+    sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("small", "large")]
+    assert sizes[0] < 0.3 * sizes[1]
+    checkpoints.load_network(tmp_path / "small.safetensors", network)
+    for name, tensor in network.state_dict().items():
+        steps = weights[name].flatten(1).abs().amax(1) / 127 if tensor.ndim > 1 else weights[name].abs() / 512
+        error = (tensor - weights[name]).abs().reshape(len(tensor), -1).amax(1)
+        assert (error <= steps / 2 * 1.001).all(), name
+
+
+def test_expand_leaves_other_tensors_alone():
+    weights = {"a": torch.rand(3, 4), "b": torch.rand(3)}
+    assert checkpoints.expand(weights).keys() == weights.keys()
+    assert torch.equal(checkpoints.expand(weights)["a"], weights["a"])

@@ -1,9 +1,15 @@
+import math
+
 import pytest
 import torch
 from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 
-from ddpm_utils.degradations import GaussianBlur
+from ddpm_utils import mixtures
+from ddpm_utils.degradations import DownSampling, GaussianBlur, HeatBlur, RowColumnAveraging, Separable
+from ddpm_utils.forward import diffuse
+from ddpm_utils.partners import photo_patches
+from ddpm_utils.schedules import cosine
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +45,7 @@ def test_equals_an_explicit_convolution(images):
     kernel = torch.exp(-(distance[:, None] + distance) / (2 * 2.5))
     kernel /= kernel.sum()
     expected = F.conv2d(F.pad(images, [3, 3, 3, 3], mode="reflect"), kernel[None, None])
-    torch.testing.assert_close(GaussianBlur(T=1, variance=2.5, kernel=7)(images, 1), expected, rtol=0, atol=1e-5)
+    torch.testing.assert_close(GaussianBlur(T=1, severity=2.5, kernel=7)(images, 1), expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.parametrize("t", [1, 100])
@@ -76,8 +82,8 @@ def test_refuses_t_outside(t, images, blur):
     ("options", "sentence"),
     [
         ({"T": 0}, "T must be an integer of at least 1, not 0"),
-        ({"variance": 0.0}, "variance must be a positive number, not 0"),
-        ({"variance": -1.0}, "variance must be a positive number, not -1"),
+        ({"severity": 0.0}, "severity must be a positive number, not 0"),
+        ({"severity": -1.0}, "severity must be a positive number, not -1"),
         ({"kernel": 10}, "kernel must be an odd integer from 1 to 55, not 10"),
         ({"kernel": 57}, "kernel must be an odd integer from 1 to 55, not 57"),
     ],
@@ -85,3 +91,176 @@ def test_refuses_t_outside(t, images, blur):
 def test_refuses_parameters(options, sentence):
     with pytest.raises(ValueError, match=sentence):
         GaussianBlur(**options)
+
+
+# All degradations
+
+ALL = {
+    "blur": GaussianBlur(20),
+    "heat": HeatBlur(20),
+    "downsampling": DownSampling(),
+    "averaging": RowColumnAveraging(),
+    "noise": mixtures.noise(50),
+    "flow": mixtures.flow(20),
+    "morph": mixtures.morph(photo_patches(), 20),
+    "fade": mixtures.GaussianFade(),
+}
+
+
+@pytest.fixture(params=ALL)
+def degradation(request):
+    return ALL[request.param]
+
+
+@pytest.fixture
+def context(degradation, images):
+    return degradation.draw_context(len(images), torch.Generator().manual_seed(0))
+
+
+def test_all_begin_with_the_image_itself(degradation, context, images):
+    assert torch.equal(degradation(images, 0, context), images)
+
+
+def test_all_take_one_t_per_image(degradation, context, images):
+    t = torch.tensor([0, 1, 2, degradation.T // 2, degradation.T])
+    together = degradation(images, t, context)
+    assert together.shape == images.shape
+    for i in range(5):
+        alone = degradation(images[[i]], t[i].item(), context[[i]])
+        torch.testing.assert_close(together[[i]], alone, rtol=0, atol=1e-6)
+
+
+def test_all_refuse_t_outside(degradation, context, images):
+    for t in (-1, degradation.T + 1):
+        with pytest.raises(ValueError, match=f"t must lie in 0…{degradation.T}, not"):
+            degradation(images, t, context)
+
+
+def test_all_are_affine_in_the_image(degradation, context, images):
+    """D(½(x + y)) = ½(D(x) + D(y)), for one context."""
+    other = images.flip(0)
+    middle = degradation((images + other) / 2, degradation.T // 2, context)
+    ends = [degradation(part, degradation.T // 2, context) for part in (images, other)]
+    torch.testing.assert_close(middle, sum(ends) / 2, rtol=0, atol=1e-6)
+
+
+def test_all_draw_contexts_from_the_generator_alone(degradation):
+    first, again = (degradation.draw_context(4, torch.Generator().manual_seed(3)) for _ in range(2))
+    assert len(first) == 4
+    assert torch.equal(first, again)
+
+
+# Each by itself
+
+
+def test_exact_blurs_compose_and_keep_the_mean(images):
+    heat = HeatBlur(20, severity=0.7)
+    torch.testing.assert_close(heat(heat(images, 3), 9), heat(images, 12), rtol=0, atol=1e-6)
+    torch.testing.assert_close(heat(images, 20).mean((1, 2, 3)), images.mean((1, 2, 3)), rtol=0, atol=1e-6)
+
+
+def test_exact_blurs_singular_values_are_exponentials():
+    heat = HeatBlur(10, severity=2.0)
+    k = torch.arange(28, dtype=torch.float64)
+    expected = torch.exp(-2.0 * 10 * (math.pi * k / 28) ** 2 / 2)
+    torch.testing.assert_close(torch.linalg.svdvals(heat.columns[10]), expected, rtol=0, atol=1e-12)
+
+
+def test_exact_blur_is_a_gaussian_away_from_the_borders():
+    """A point in the middle becomes a sampled Gaussian of variance v·t."""
+    point = torch.zeros(1, 1, 28, 28)
+    point[0, 0, 14, 14] = 1
+    seen = HeatBlur(10, severity=0.5)(point, 10)[0, 0, 14]
+    distance = torch.arange(28) - 14.0
+    gaussian = torch.exp(-distance.square() / (2 * 5)) / (2 * math.pi * 5)
+    torch.testing.assert_close(seen, gaussian, rtol=0, atol=1e-5)
+
+
+def test_down_sampling_averages_boxes(images):
+    down = DownSampling(T=27)
+    quarter = F.interpolate(F.avg_pool2d(images, 2), scale_factor=2)
+    torch.testing.assert_close(down(images, 14), quarter, rtol=0, atol=1e-6)  # 28 − 14 boxes of 2 pixels
+    torch.testing.assert_close(down(images, 27), images.mean((2, 3), keepdim=True).expand_as(images))
+    torch.testing.assert_close(down(down(images, 14), 14), down(images, 14), rtol=0, atol=1e-6)
+
+
+def test_down_sampling_to_a_milder_end(images):
+    down = DownSampling(T=5, severity=0.5)
+    assert torch.linalg.matrix_rank(down.columns[5]) == 14
+    torch.testing.assert_close(down(images, 3).mean((1, 2, 3)), images.mean((1, 2, 3)), rtol=0, atol=1e-6)
+
+
+def test_averaging_fades_rows_then_columns(images):
+    averaging = RowColumnAveraging(T=50)
+    rows = images.mean(3, keepdim=True).expand_as(images)
+    torch.testing.assert_close(averaging(images, 25), rows, rtol=0, atol=1e-6)
+    torch.testing.assert_close(averaging(images, 10), 0.6 * images + 0.4 * rows, rtol=0, atol=1e-6)
+    torch.testing.assert_close(averaging(images, 50), images.mean((2, 3), keepdim=True).expand_as(images))
+
+
+def test_averaging_is_invertible_until_its_end():
+    averaging = RowColumnAveraging(T=50)
+    assert torch.linalg.svdvals(averaging.rows[24]).min().item() == pytest.approx(1 - 24 / 25)
+    assert torch.linalg.matrix_rank(averaging.rows[25]) == 1
+
+
+def test_noise_is_the_forward_process(images):
+    noise = mixtures.noise(50)
+    epsilon = noise.draw_context(5, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(noise(images, 20, epsilon), diffuse(images, 20, epsilon, cosine(T=50)))
+
+
+def test_a_mild_noise_is_the_beginning_of_a_longer_schedule(images):
+    epsilon = torch.randn(images.shape)
+    mild = mixtures.noise(25, severity=0.5)
+    torch.testing.assert_close(mild(images, 25, epsilon), diffuse(images, 25, epsilon, cosine(T=50)))
+
+
+def test_flow_is_a_straight_line(images):
+    epsilon = torch.randn(images.shape)
+    torch.testing.assert_close(mixtures.flow(20)(images, 5, epsilon), 0.75 * images + 0.25 * epsilon)
+
+
+def test_mixtures_solve_for_their_context(images):
+    for mixture in (ALL["noise"], ALL["flow"], ALL["morph"]):
+        context = mixture.draw_context(5, torch.Generator().manual_seed(0))
+        z = mixture(images, 7, context)
+        torch.testing.assert_close(mixture.estimate_context(z, images, 7), context, rtol=0, atol=1e-5)
+
+
+def test_morph_ends_in_a_partner_that_training_has_not_seen(images):
+    train, held_out = photo_patches()
+    partner = ALL["morph"].draw_context(5, torch.Generator().manual_seed(0), True)
+    assert torch.cdist(partner.flatten(1), held_out.flatten(1)).min(1).values.max() < 1e-2  # rounding
+    assert torch.cdist(partner.flatten(1), train.flatten(1)).min() > 0.1
+    torch.testing.assert_close(ALL["morph"](images, 20, partner), partner, rtol=0, atol=0.02)
+
+
+def test_fade_is_a_product_of_gaussian_holes(images):
+    fade = mixtures.GaussianFade(T=50)
+    centre = torch.tensor([[3.0, 20.0]]).expand(5, 2)
+    rows, columns = torch.meshgrid(torch.arange(28.0), torch.arange(28.0), indexing="ij")
+    squared = (rows - 3) ** 2 + (columns - 20) ** 2
+    mask = torch.ones(28, 28)
+    for width in torch.linspace(1, 28, 50)[:7]:
+        mask = mask * (1 - torch.exp(-squared / (2 * width**2)))
+    torch.testing.assert_close(fade(images, 7, centre), mask * (images + 0.5) - 0.5, rtol=0, atol=1e-5)
+    assert fade(images, 50, centre).max() < -0.49
+
+
+@pytest.mark.parametrize("kind", [DownSampling, RowColumnAveraging, mixtures.noise, mixtures.flow])
+@pytest.mark.parametrize("severity", [0, 1.1, float("nan")])
+def test_refuses_severities(kind, severity):
+    with pytest.raises(ValueError, match="severity must be a number above 0, at most 1, not"):
+        kind(severity=severity)
+
+
+@pytest.mark.parametrize("kind", [HeatBlur, DownSampling, RowColumnAveraging, mixtures.noise, mixtures.GaussianFade])
+def test_refuses_t_that_is_no_number_of_steps(kind):
+    with pytest.raises(ValueError, match="T must be an integer of at least 1, not 0"):
+        kind(T=0)
+
+
+def test_refuses_operators_that_do_not_begin_with_the_identity():
+    with pytest.raises(ValueError, match="operators at t = 0 must be the identity"):
+        Separable(torch.zeros(3, 28, 28, dtype=torch.float64))

@@ -10,10 +10,11 @@ import torch
 from ddpm_utils import data
 from ddpm_utils.analysis import loss_profile, losses_at, steps_by_signal
 from ddpm_utils.exact import AffineDecoder, ExactDecoder, identity_loss, optimal_variance
-from ddpm_utils.experiment import NETWORKS, PUBLISHED, Experiment
+from ddpm_utils.experiment import PUBLISHED, Experiment
 from ddpm_utils.forward import diffuse
 from ddpm_utils.sampling import MatchedStart, ancestral, sample
 from ddpm_utils.schedules import constant
+from ddpm_utils.training_setup import NETWORKS
 
 SCHEDULE = constant(beta=0.02, T=100)
 

@@ -5,8 +5,9 @@ import torch
 
 from ddpm_utils import checkpoints
 from ddpm_utils.checkpoints import CheckpointError
-from ddpm_utils.experiment import NETWORKS, PUBLISHED, SCHEDULES, Experiment
+from ddpm_utils.experiment import PUBLISHED, SCHEDULES, Experiment
 from ddpm_utils.schedules import linear
+from ddpm_utils.training_setup import NETWORKS
 
 
 @pytest.fixture

@@ -10,12 +10,13 @@ import torch
 from ddpm_utils import explanation_plots, explanations, norms
 from ddpm_utils.analysis import Sizes
 from ddpm_utils.exact import ExactDecoder, identity_loss
-from ddpm_utils.experiment import PUBLISHED, Decoder, Experiment
+from ddpm_utils.experiment import PUBLISHED, Experiment
 from ddpm_utils.ledger import to_images
 from ddpm_utils.likelihood import VARIANCES
 from ddpm_utils.sample_explanations import one_step_short
 from ddpm_utils.sampling import Noise, sample
 from ddpm_utils.schedules import NoiseSchedule, constant
+from ddpm_utils.training_setup import Decoder
 
 SMALL = Sizes(
     profile=16,

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_utils.experiment import NETWORKS
 from ddpm_utils.networks import CNN, DigitClassifier, TimeEncoding
+from ddpm_utils.training_setup import NETWORKS
 
 
 def parameters(modules) -> int:

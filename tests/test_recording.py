@@ -11,10 +11,11 @@ import torch
 from ddpm_utils import checkpoints, evaluation, recording
 from ddpm_utils.data import DataError
 from ddpm_utils.evaluation import evaluate, generate, reconstruct
-from ddpm_utils.experiment import Decoder, Experiment
+from ddpm_utils.experiment import Experiment
 from ddpm_utils.recording import load_recorded, record, record_explanations
 from ddpm_utils.reproduction import Step, plan, reproduce
 from ddpm_utils.table import table_1, to_markdown
+from ddpm_utils.training_setup import Decoder
 
 TINY = {"beta": 0.3, "T": 4, "batch_size": 1600, "epochs": 1}
 SMALL = {"samples": 8, "reconstructions": 6, "calls": 2, "full": 4, "repeats": 2}

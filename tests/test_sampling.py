@@ -7,7 +7,7 @@ from diffusers.schedulers import scheduling_ddpm
 
 from ddpm_utils.forward import diffuse
 from ddpm_utils.networks import CNN
-from ddpm_utils.sampling import Latent, MatchedStart, Noise, ancestral, cold_1, cold_2, ddim, sample, standard_start
+from ddpm_utils.sampling import Latent, MatchedStart, Noise, ancestral, ddim, sample, standard_start
 from ddpm_utils.schedules import constant, cosine, linear
 from ddpm_utils.solvers import dpm_solver_2m, heun
 
@@ -140,39 +140,6 @@ def test_perfect_decoder_of_one_image_returns_it(sampler, steps, start):
     assert last.t == 0
     torch.testing.assert_close(last.z, x.expand_as(start), rtol=0, atol=1e-6)
     torch.testing.assert_close(last.x_hat, x.expand_as(start), rtol=0, atol=1e-6)
-
-
-# Cold diffusion
-
-
-def dim(x, t):
-    return x * 0.8**t
-
-
-@pytest.mark.parametrize("sampler", [cold_1, cold_2])
-def test_cold_samplers_with_a_perfect_restoration(sampler, start):
-    latents = list(sampler(lambda z, time: z / 0.8 ** (10 * time[0]), dim, 10, dim(start, 10)))
-    assert [latent.t for latent in latents] == list(range(9, -1, -1))
-    for latent in latents:
-        torch.testing.assert_close(latent.z, dim(start, latent.t))
-        torch.testing.assert_close(latent.x_hat, start)
-
-
-def test_cold_2_is_exact_for_a_linear_degradation_and_any_restoration(start):
-    e = torch.ones(4, 4, dtype=torch.float64)
-    *_, last = cold_2(lambda z, time: torch.sin(9 * z), lambda x, t: x + t * e, 10, start + 10 * e)
-    torch.testing.assert_close(last.z, start)
-
-
-def test_cold_1_keeps_the_last_restorations_whole_error(start):
-    *_, last = cold_1(lambda z, time: start + time[0], dim, 10, dim(start, 10))
-    torch.testing.assert_close(last.z, start + 0.1)
-
-
-def test_cold_2_of_a_biased_restoration(start):
-    """e_0 = Σ_s [Δ_s(x) − Δ_s(x + r)] = (1 − 0.8^T)·r for D(x, s) = 0.8^s·x."""
-    *_, last = cold_2(lambda z, time: start + 0.3, dim, 10, dim(start, 10))
-    torch.testing.assert_close(last.z, start + (1 - 0.8**10) * 0.3)
 
 
 # Noise, starts and batches

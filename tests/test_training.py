@@ -6,6 +6,7 @@ from torch import nn
 
 from ddpm_utils import checkpoints, training
 from ddpm_utils.checkpoints import CheckpointError
+from ddpm_utils.degradations import Degradation
 from ddpm_utils.networks import CNN
 from ddpm_utils.objectives import NoisePrediction, Restoration
 from ddpm_utils.runs import EpochRecord, Run
@@ -80,7 +81,7 @@ def assert_same(run: Run, other: Run):
 def test_loss_of_the_identity(t, digits):
     """ε̂ = z_t has the expected loss α_t·E[x²] + (1 − √(1−α_t))²."""
     x = digits.train.images[:500]
-    noise = OBJECTIVE.draw(x, torch.Generator().manual_seed(0))
+    (noise,) = OBJECTIVE.draw(x, torch.Generator().manual_seed(0))
     losses = OBJECTIVE(Function(lambda z, time: z), x, torch.full((len(x),), t), noise)
     alpha = SCHEDULE.alpha[t]
     expected = alpha * x.square().flatten(1).mean(1) + (1 - (1 - alpha) ** 0.5) ** 2  # of each image
@@ -91,7 +92,7 @@ def test_loss_of_the_identity(t, digits):
 def test_a_perfect_decoder_has_no_loss(images):
     t = torch.arange(len(images)) % SCHEDULE.T + 1
     alpha = torch.tensor(SCHEDULE.alpha).float()[t].reshape(-1, 1, 1, 1)
-    noise = OBJECTIVE.draw(images, torch.Generator().manual_seed(0))
+    (noise,) = OBJECTIVE.draw(images, torch.Generator().manual_seed(0))
     perfect = Function(lambda z, time: (z - alpha.sqrt() * images) / (1 - alpha).sqrt())
     assert OBJECTIVE(perfect, images, t, noise).max() < 1e-10
 
@@ -102,27 +103,39 @@ def test_the_network_is_told_t_over_T(images):
     assert times[0].tolist() == pytest.approx([0.05, 0.5, 1])
 
 
-def dim(x, t):
-    return x * 0.5 ** t.reshape(-1, 1, 1, 1)
+class Dim(Degradation):
+    T = 4
 
-
-dim.T = 4
+    def __call__(self, x, t, context=None):
+        return x * 0.5 ** t.reshape(-1, 1, 1, 1)
 
 
 @pytest.mark.parametrize("norm", [1, 2])
 def test_restoration(norm, images):
-    objective = Restoration(dim, norm)
+    objective = Restoration(Dim(), norm)
     t = torch.arange(len(images)) % 4 + 1
     drawn = objective.draw(images, torch.Generator())
     perfect = Function(lambda z, time: z * 2 ** (4 * time).reshape(-1, 1, 1, 1))
-    assert objective(perfect, images, t, drawn).max() == 0
+    assert objective(perfect, images, t, *drawn).max() == 0
     biased = Function(lambda z, time: perfect(z, time) - 0.1)
-    assert objective(biased, images, t, drawn).tolist() == pytest.approx([0.1**norm] * len(images), rel=1e-4)
+    assert objective(biased, images, t, *drawn).tolist() == pytest.approx([0.1**norm] * len(images), rel=1e-4)
+
+
+def test_restoration_adds_noise_of_sigma(images):
+    """R(z) = z/0.5 at t = 1 errs by 2σε, whose square is 4σ² on average."""
+    objective = Restoration(Dim(), norm=2, sigma=0.1)
+    many = images[:1].expand(200, -1, -1, -1)
+    t = torch.ones(200, dtype=torch.long)
+    drawn = objective.draw(many, torch.Generator().manual_seed(0))
+    losses = objective(Function(lambda z, time: 2 * z), many, t, *drawn)
+    assert losses.mean().item() == pytest.approx(4 * 0.1**2, rel=0.02)
 
 
 def test_restoration_refuses_other_norms():
     with pytest.raises(ValueError, match="norm must be 1 or 2, not 3"):
-        Restoration(dim, 3)
+        Restoration(Dim(), 3)
+    with pytest.raises(ValueError, match="sigma must be at least 0, not -1"):
+        Restoration(Dim(), sigma=-1.0)
 
 
 # Steps
@@ -325,9 +338,9 @@ def test_validation_spreads_t_evenly(validation):
     seen = []
 
     class Recording(NoisePrediction):
-        def __call__(self, network, x, t, drawn):
+        def __call__(self, network, x, t, noise):
             seen.append(t)
-            return super().__call__(network, x, t, drawn)
+            return super().__call__(network, x, t, noise)
 
     validate(Tiny(), Recording(constant(beta=0.1, T=5)), validation)
     assert torch.cat(seen).bincount().tolist() == [0, 4, 4, 4, 4, 4]

@@ -1,0 +1,51 @@
+import pytest
+import torch
+
+from ddpm_utils.restoration_experiment import DEGRADATIONS, RestorationExperiment
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_each_degradation_has_its_own_t(name):
+    experiment = RestorationExperiment(name)
+    assert experiment.T == experiment.process.T == DEGRADATIONS[name][1]
+    assert experiment.slug == f"{name}-T{experiment.T}-lean_unet"
+
+
+def test_names_tell_everything_that_is_not_usual():
+    experiment = RestorationExperiment("heat", T=7, severity=0.5, norm=1, sigma=0.02, network="unet")
+    assert experiment.slug == "heat-T7-severity0.5-L1-sigma0.02-unet"
+    assert experiment.title == "heat, T = 7, severity 0.5, L1, σ = 0.02, unet"
+    assert experiment.identity["sigma"] == 0.02
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"degradation": "rain"}, "degradation must be one of noise, flow, morph, blur, .*, not 'rain'"),
+        ({"T": -1}, "T must be an integer of at least 1, not -1"),
+        ({"severity": -0.5}, "severity must be a positive number, not -0.5"),
+        ({"degradation": "flow", "severity": 2.0}, "severity must be a number above 0, at most 1, not 2"),
+        ({"norm": 3}, "norm must be 1 or 2, not 3"),
+        ({"sigma": -0.1}, "sigma must be at least 0, not -0.1"),
+        ({"network": "vit"}, "network must be one of cnn, .*, not 'vit'"),
+        ({"severity": "much"}, "severity must be a number, not 'much'"),
+    ],
+)
+def test_refuses(values, sentence, unchecked):
+    with pytest.raises(ValueError, match=sentence):
+        RestorationExperiment(**values)
+
+
+def test_trains_resumes_and_finds_its_weights(output):
+    experiment = RestorationExperiment("downsampling", epochs=1, batch_size=320, learning_rate=1e-3)
+    dataset = experiment.load_data()
+    run = experiment.open_run(dataset)
+    losses = [progress.losses for progress in experiment.train(run, dataset)]
+    assert len(losses) == 10
+    assert losses[-1]["validation"] < dataset.validation.images.square().mean()
+    decoder = experiment.load_decoder("run")
+    assert decoder.description["degradation"] == "downsampling"
+    again = experiment.open_run(dataset)
+    assert again.step == 10
+    same = zip(decoder.network.parameters(), again.network.parameters(), strict=True)
+    assert all(torch.equal(a, b) for a, b in same)
