@@ -31,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     command("lab", lab, "open the notebooks in JupyterLab (loopback only)")
     command("train", train, "train one experiment, or resume it", "parameters of the experiment")
     command("record", record, "evaluate a trained run at full size and ship it", "the same parameters")
+    command("ship", ship, "ship a finished restoration run", "degradation= and the same parameters")
     command("compare", compare, "FID over network calls, for every sampler", "the same parameters")
     command("explain", explain, "measure what explains Table 1, for shipped weights", "the same parameters")
     command("norms", norms, "compare the CNN's LayerNorm options")
@@ -161,6 +162,13 @@ def record(values: dict) -> None:
     sizes = {name: values[name] for name in values if name in SIZES}
     others = {name: value for name, value in values.items() if name not in SIZES}
     print(relative(write(make_experiment({"dataset": "mnist"} | others), **sizes)))
+
+
+def ship(values: dict) -> None:
+    """Copy the weights of a finished restoration run, rounded to 8 bits, to data/checkpoints/<slug>/."""
+    from ddpm_utils.recording import ship_restoration
+
+    print(relative(ship_restoration(make_experiment({"degradation": "blur", "dataset": "mnist"} | values))))
 
 
 def compare(values: dict) -> None:

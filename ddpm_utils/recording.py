@@ -28,6 +28,7 @@ from ddpm_utils.evaluation import RESTORE_SEED, degrade, evaluate, generate
 from ddpm_utils.experiment import LEAN, PUBLISHED, Experiment
 from ddpm_utils.explanations import explain
 from ddpm_utils.ledger import Ledger
+from ddpm_utils.restoration_experiment import RestorationExperiment
 from ddpm_utils.sampling import ancestral, sample
 from ddpm_utils.table import footnotes, table_1, to_markdown
 from ddpm_utils.training_setup import Decoder
@@ -168,6 +169,15 @@ def ship(experiment: Experiment, dataset: Dataset, on_progress: Callable[[str], 
     checkpoints.save(folder / "weights.safetensors", {name: tensor.half() for name, tensor in best.items()}, label)
     drawn = _pictures(experiment, dataset, experiment.load_decoder("shipped"), on_progress)
     checkpoints.save(pictures, {name: tensor.half() for name, tensor in drawn.items()}, label)
+
+
+def ship_restoration(experiment: RestorationExperiment) -> Path:
+    """Copy a finished run's best weights, rounded to 8 bits, and its history to the shipped folder; returns it."""
+    run, folder = experiment.run_folder, experiment.shipped_folder
+    best, label = checkpoints.load(run / "best.safetensors")
+    checkpoints.save(folder / "weights.safetensors", checkpoints.compress(best), label)
+    checkpoints.write_bytes(folder / "losses.csv", (run / "losses.csv").read_bytes())
+    return folder
 
 
 def named_data(experiment: Experiment) -> Dataset:

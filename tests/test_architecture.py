@@ -52,6 +52,7 @@ ALLOWED: dict[str, set[str]] = {
     "experiment": {"objectives", "schedules", "training_setup"},
     "restoration_experiment": {"degradations", "mixtures", "objectives", "partners", "training_setup"},
     "cold": {"degradations", "sampling"},
+    "starts": {"degradations"},
 }
 
 
