@@ -117,7 +117,7 @@ class GaussianBlur(Separable):
 class HeatBlur(Separable):
     """The exact Gaussian blur with insulated borders: each cosine of frequency k decays by exp(−v·t·(πk/28)²/2).
 
-    It solves the heat equation for the time v·t/2 (Rissanen et al. 2023, eq. 5), so that blurs compose exactly:
+    It solves the heat equation for the time v·t/2 (Rissanen et al. 2023), so that blurs compose exactly:
     D(D(x, s), t) = D(x, s + t), and the singular values of D_T are known in closed form (see `decay`).
 
     Args:

@@ -46,7 +46,7 @@ def draw_noise(count: int, generator: torch.Generator, held_out: bool = False) -
 
 
 def noise(T: int = 1000, severity: float = 1.0) -> Mixture:
-    """z_t = √α_t·x + √(1−α_t)·ε on the cosine schedule: hot diffusion's D (Bansal et al. 2022, section 5.1).
+    """z_t = √α_t·x + √(1−α_t)·ε on the cosine schedule: hot diffusion's D (Ho et al. 2020).
 
     Args:
         T: the number of steps.
@@ -100,7 +100,7 @@ def _cosine(T: int, severity: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 class GaussianFade(Degradation):
-    """A dark hole that spreads from one pixel: D = m_t·(x + 0.5) − 0.5 (Bansal et al. 2022, section 5.3, inpainting).
+    """A dark hole that spreads from one pixel: D = m_t·(x + 0.5) − 0.5 (after the inpainting of Bansal et al. 2022).
 
     The mask m_t = ∏_{s≤t} (1 − exp(−r²/2v_s)) depends on the distance r to the hole's centre, which is the context;
     its width √v_s grows evenly from 1 pixel to 28·severity.

@@ -172,9 +172,16 @@ def ship(experiment: Experiment, dataset: Dataset, on_progress: Callable[[str], 
 
 
 def ship_restoration(experiment: RestorationExperiment) -> Path:
-    """Copy a finished run's best weights, rounded to 8 bits, and its history to the shipped folder; returns it."""
+    """Copy a finished run's best weights, rounded to 8 bits, and its history to the shipped folder; returns it.
+
+    Raises:
+        CheckpointError: if there is no such run, or its cycle of the learning rate has not come to its end.
+    """
     run, folder = experiment.run_folder, experiment.shipped_folder
     best, label = checkpoints.load(run / "best.safetensors")
+    done = len(pd.read_csv(run / "losses.csv"))
+    if done < label.get("epochs", 1):
+        raise checkpoints.CheckpointError(f"{run} has made {done} of {label['epochs']} epochs: finish it first.")
     checkpoints.save(folder / "weights.safetensors", checkpoints.compress(best), label)
     checkpoints.write_bytes(folder / "losses.csv", (run / "losses.csv").read_bytes())
     return folder

@@ -65,7 +65,9 @@ class Grey:
 
 
 class Fitted:
-    """A Gaussian mixture fitted to z_T's leading principal components, as the paper draws it (Bansal et al. 2022, 6.1).
+    """A Gaussian mixture fitted to z_T's leading principal components.
+
+    After Bansal et al. (2022), who fit one to the uniform colours that their blur ends in.
 
     Args:
         degradation: D.

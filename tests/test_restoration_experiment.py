@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from ddpm_utils.checkpoints import CheckpointError
+from ddpm_utils.recording import ship_restoration
 from ddpm_utils.restoration_experiment import DEGRADATIONS, RestorationExperiment
 
 
@@ -49,3 +51,34 @@ def test_trains_resumes_and_finds_its_weights(output):
     assert again.step == 10
     same = zip(decoder.network.parameters(), again.network.parameters(), strict=True)
     assert all(torch.equal(a, b) for a, b in same)
+
+
+def test_ships_a_finished_run_only(output, monkeypatch):
+    shipped = output / "shipped"
+    monkeypatch.setattr(RestorationExperiment, "shipped_folder", shipped)
+    experiment = RestorationExperiment("downsampling", epochs=2, batch_size=1600)
+    dataset = experiment.load_data()
+    training = experiment.train(experiment.open_run(dataset), dataset)
+    while next(training).step < 2:  # one epoch
+        pass
+    training.close()
+    with pytest.raises(CheckpointError, match="has made 1 of 2 epochs: finish it first"):
+        ship_restoration(experiment)
+    assert not shipped.exists()
+    for _ in experiment.train(experiment.open_run(dataset), dataset):
+        pass
+    ship_restoration(experiment)
+    assert experiment.load_decoder("shipped").description["degradation"] == "downsampling"
+    assert len((shipped / "losses.csv").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_shipped_restorations_come_closer_than_what_they_are_given(name, digits):
+    """Half way down, on digits that they were not trained on."""
+    experiment = RestorationExperiment(name)
+    network = experiment.load_decoder("shipped").network
+    x, t = digits.test.images[:50], experiment.T // 2
+    z = experiment.process(x, t, experiment.process.draw_context(50, torch.Generator().manual_seed(0)))
+    with torch.inference_mode():
+        restored = network(z, torch.full((50,), t / experiment.T))
+    assert (restored - x).square().mean() < 0.7 * (z - x).square().mean()
