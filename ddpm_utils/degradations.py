@@ -78,13 +78,14 @@ class Separable(Degradation):
         if not (torch.equal(columns[0], identity) and torch.equal(rows[0], identity)):
             raise ValueError("the operators at t = 0 must be the identity.")
         self.T = len(columns) - 1
-        self.columns, self.rows = columns, rows  # in double precision, for properties
-        self._columns, self._rows = columns.float(), rows.float()
+        self.columns, self.rows = columns, rows  # in double precision, for double images
+        self._single = columns.float(), rows.float()
 
     def __call__(self, x: Images, t: Step, context: Context | None = None) -> Images:
         """See `Degradation`."""
         index = steps(t, self.T, x)
-        left, right = (operators.to(x)[index].unsqueeze(1) for operators in (self._columns, self._rows))
+        stored = (self.columns, self.rows) if x.dtype == torch.float64 else self._single
+        left, right = (operators.to(x)[index].unsqueeze(1) for operators in stored)
         return left @ x @ right.mT
 
 

@@ -19,10 +19,10 @@ POINTS = 8001
 Values = Float64[np.ndarray, "..."] | np.float64
 
 
-def log_normal(value: ArrayLike, mean: ArrayLike, deviation: float) -> Values:
-    """log N(value; mean, deviation²)."""
+def log_normal(value: ArrayLike, mean: ArrayLike, deviation: ArrayLike) -> Values:
+    """log N(value; mean, deviation²); the three broadcast."""
     scaled = (np.asarray(value, dtype=np.float64) - mean) / deviation
-    return -0.5 * scaled**2 - math.log(deviation) - 0.5 * math.log(2 * math.pi)
+    return -0.5 * scaled**2 - np.log(deviation) - 0.5 * math.log(2 * math.pi)
 
 
 @dataclass(frozen=True)

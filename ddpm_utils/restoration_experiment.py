@@ -4,7 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
-from ddpm_utils import mixtures
+from torch import nn
+
+from ddpm_utils import checkpoints, mixtures
 from ddpm_utils.degradations import Degradation, DownSampling, GaussianBlur, HeatBlur, RowColumnAveraging
 from ddpm_utils.objectives import Restoration
 from ddpm_utils.partners import load_partners
@@ -23,6 +25,9 @@ DEGRADATIONS: dict[str, tuple[Callable[..., Degradation], int]] = {
 """The degradations by name, what the notebook's `degradation` parameter may be, and the T of each by default."""
 
 
+FIRST_WEIGHTS = ("random", "shipped")
+
+
 @dataclass(frozen=True)
 class RestorationExperiment(TrainingSetup):
     """The parameters of one experiment of cold diffusion, checked.
@@ -33,19 +38,21 @@ class RestorationExperiment(TrainingSetup):
         severity: how far D goes; 1 is as far as it can, for the blurs the variance of each step in pixels².
         norm: 2 for squared errors, 1 for absolute ones.
         sigma: noise on each z_t, in the units of pixels; 0 for none.
+        first_weights: what training begins with: "random" weights, or fine-tuning of the "shipped" ones without σ.
         network, dataset, epochs, batch_size, learning_rate, lr_schedule, seed, run_name: see `Experiment`.
 
     Raises:
         ValueError: if a value is not allowed; the sentence names the parameter, the value and what is.
     """
 
-    choices = {"degradation": DEGRADATIONS}  # noqa: RUF012
+    choices = {"degradation": DEGRADATIONS, "first_weights": FIRST_WEIGHTS}  # noqa: RUF012
 
     degradation: str = "blur"
     T: int = 0
     severity: float = 1.0
     norm: int = 2
     sigma: float = 0.0
+    first_weights: str = "random"
     network: str = "lean_unet"
     dataset: str = "mnist_5k"
     epochs: int = 2
@@ -69,6 +76,23 @@ class RestorationExperiment(TrainingSetup):
     def objective(self) -> Restoration:
         """To restore the clean image."""
         return Restoration(self.process, self.norm, self.sigma)
+
+    @property
+    def description(self) -> dict:
+        """What two runs must share for one to continue the other, apart from their data."""
+        return super().description | ({} if self.first_weights == "random" else {"first_weights": self.first_weights})
+
+    def first_network(self) -> nn.Module:
+        """The network that a new run begins with.
+
+        Raises:
+            CheckpointError: if it is to be fine-tuned, and nothing is shipped for it.
+        """
+        network = self.make_network()
+        if self.first_weights == "shipped":
+            clean = self.with_values(sigma=0.0)
+            checkpoints.load_network(clean.shipped_folder / "weights.safetensors", network, **clean.identity)
+        return network
 
     @property
     def title(self) -> str:

@@ -139,6 +139,10 @@ class TrainingSetup(ABC):
             torch.manual_seed(self.seed)
             return with_spectral_convolutions(NETWORKS[self.network]())
 
+    def first_network(self) -> nn.Module:
+        """The network that a new run begins with."""
+        return self.make_network()
+
     def open_run(self, dataset: data.Dataset, *, resume: bool = True) -> Run:
         """The run in `run_folder`, new or to be continued.
 
@@ -154,7 +158,7 @@ class TrainingSetup(ABC):
                 f"{self.run_folder} already holds a run: resume it, choose another seed, or delete the folder."
             )
         return Run(
-            self.make_network(),
+            self.first_network(),
             learning_rate=self.learning_rate,
             folder=self.run_folder,
             description=self.description | {"dataset": dataset.name, "data_sha256": dataset.sha256},
@@ -190,7 +194,7 @@ class TrainingSetup(ABC):
         own, shipped = self.run_folder / "best.safetensors", self.shipped_folder / "weights.safetensors"
         candidates = {"auto": [own, shipped], "run": [own], "shipped": [shipped]}[weights]
         path = next((path for path in candidates if path.exists()), None)
-        origin = {own: "from the run of 02_training", shipped: "shipped with the project"}.get(path)
+        origin = {own: "from your own run", shipped: "shipped with the project"}.get(path)
         if path is None:
             path, origin = own, "trained here just now, since there were none"
             dataset = self.load_data()

@@ -50,9 +50,12 @@ ALLOWED: dict[str, set[str]] = {
         *("runs", "spectral", "training", "unets"),
     },
     "experiment": {"objectives", "schedules", "training_setup"},
-    "restoration_experiment": {"degradations", "mixtures", "objectives", "partners", "training_setup"},
+    "restoration_experiment": {"checkpoints", "degradations", "mixtures", "objectives", "partners", "training_setup"},
     "cold": {"degradations", "sampling"},
     "starts": {"degradations"},
+    "properties": {"data", "degradations", "networks"},
+    "cold_errors": {"degradations", "properties", "sampling"},
+    "scalar_chain": {"latent_model", "schedules"},
 }
 
 

@@ -1,0 +1,91 @@
+"""What cold diffusion asks of D, as numbers: smooth in t, composable, invertible; how much of x is left in z_t.
+
+Every D here is affine in the image for a given t and context, so that its invertibility is a matter of the singular
+values of one matrix, `linear_map`: what lies along a direction of singular value 0 is lost, and to undo D is to divide
+by the smallest one.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Float64
+from torch import Tensor
+
+from ddpm_utils.data import Part
+from ddpm_utils.degradations import Context, Degradation, Images
+from ddpm_utils.networks import SIZE
+
+PIXELS = SIZE * SIZE
+GREY_LEVEL = 1 / 255  # what an image in bytes tells apart
+
+
+class Invertibility(NamedTuple):
+    """What the singular values of D at one t say."""
+
+    rank: int  # of 784, in double precision; below 784 D is not injective
+    condition: float  # largest over smallest singular value: how much an error of z_t can grow; inf if rank < 784
+    visible: int  # directions in which a full swing of the image still changes z_t by a grey level, 1/255
+
+
+def linear_map(degradation: Degradation, t: int, context: Context) -> Float64[Tensor, "784 784"]:
+    """A with D(x, t, context) = A·x + const for one context: unit images sent through D.
+
+    Args:
+        context: of one trajectory, shape (1, …).
+    """
+    units = torch.eye(PIXELS, dtype=torch.float64).reshape(-1, 1, SIZE, SIZE)
+    contexts = context.expand(PIXELS, *context.shape[1:])
+    return (degradation(units, t, contexts) - degradation(torch.zeros_like(units), t, contexts)).flatten(1).T
+
+
+def singular_values(degradation: Degradation, t: int, context: Context) -> Float64[Tensor, "784"]:
+    """Of `linear_map`, in falling order."""
+    return torch.linalg.svdvals(linear_map(degradation, t, context))
+
+
+def invertibility(values: Float64[Tensor, "784"]) -> Invertibility:
+    """Rank, condition and visible directions from the singular values of D at one t."""
+    rank = int((values > values[0] * PIXELS * torch.finfo(torch.float64).eps).sum())
+    condition = (values[0] / values[-1]).item() if rank == PIXELS else float("inf")
+    return Invertibility(rank, condition, int((values > GREY_LEVEL).sum()))
+
+
+def lipschitz(degradation: Degradation, t: int, s: int, context: Context) -> float:
+    """The Lipschitz constant of D(·, t) − D(·, s) for one context: the largest singular value of the difference."""
+    difference = linear_map(degradation, t, context) - linear_map(degradation, s, context)
+    return torch.linalg.matrix_norm(difference, ord=2).item()
+
+
+def step_sizes(degradation: Degradation, x: Images, context: Context) -> Float[Tensor, " steps"]:
+    """How far z_t moves at each step: the root mean square of D(x, t) − D(x, t−1) over images and pixels, t = 1…T."""
+    latents = [degradation(x, t, context) for t in range(degradation.T + 1)]
+    return torch.stack(latents).diff(dim=0).square().flatten(1).mean(1).sqrt()
+
+
+def composition_error(degradation: Degradation, x: Images, context: Context, s: int, t: int) -> float:
+    """The largest |D(D(x, s), t) − D(x, s + t)|; 0 if degradations of one context compose, as blurs do."""
+    twice = degradation(degradation(x, s, context), t, context)
+    return (twice - degradation(x, s + t, context)).abs().max().item()
+
+
+@torch.inference_mode()
+def neighbour_accuracy(
+    degradation: Degradation, known: Part, asked: Part, steps: Sequence[int], seed: int = 0
+) -> list[float]:
+    """How legible z_t still is: the share of images whose nearest neighbour among other z_t is of the same digit.
+
+    Each image has a context of its own, so that noise counts as what it is to a reader who does not know it.
+
+    Args:
+        known: whose z_t are searched.
+        asked: whose z_t are read.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    contexts = [degradation.draw_context(len(part), generator) for part in (known, asked)]
+    shares = []
+    for t in steps:
+        there, here = (degradation(p.images, t, c).flatten(1) for p, c in zip((known, asked), contexts, strict=True))
+        nearest = torch.cdist(here, there).argmin(1)
+        shares.append((known.labels[nearest] == asked.labels).float().mean().item())
+    return shares
