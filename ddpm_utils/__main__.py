@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     command("lab", lab, "open the notebooks in JupyterLab (loopback only)")
     command("train", train, "train one experiment, or resume it", "parameters of the experiment")
     command("record", record, "evaluate a trained run at full size and ship it", "the same parameters")
-    command("ship", ship, "ship a finished restoration run", "degradation= and the same parameters")
+    command("ship", ship, "ship the weights of a finished run", "the same parameters")
     command("compare", compare, "FID over network calls, for every sampler", "the same parameters")
     command("explain", explain, "measure what explains Table 1, for shipped weights", "the same parameters")
     command("norms", norms, "compare the CNN's LayerNorm options")
@@ -156,19 +156,20 @@ def record(values: dict) -> None:
 
     Other sizes may be given as samples=, reconstructions=, calls=, full= and repeats=.
     """
-    from ddpm_utils.recording import SIZES
-    from ddpm_utils.recording import record as write
+    from ddpm_utils import recording, restoration_recording
 
-    sizes = {name: values[name] for name in values if name in SIZES}
-    others = {name: value for name, value in values.items() if name not in SIZES}
-    print(relative(write(make_experiment({"dataset": "mnist"} | others), **sizes)))
+    cold = "degradation" in values
+    module, write = (restoration_recording, "record_restoration") if cold else (recording, "record")
+    sizes = {name: values[name] for name in values if name in module.SIZES}
+    others = {name: value for name, value in values.items() if name not in module.SIZES}
+    print(relative(getattr(module, write)(make_experiment({"dataset": "mnist"} | others), **sizes)))
 
 
 def ship(values: dict) -> None:
-    """Copy the weights of a finished restoration run, rounded to 8 bits, to data/checkpoints/<slug>/."""
-    from ddpm_utils.recording import ship_restoration
+    """Copy the weights of a finished run, rounded to 8 bits, to data/checkpoints/<slug>/."""
+    from ddpm_utils.shipping import ship_weights
 
-    print(relative(ship_restoration(make_experiment({"degradation": "blur", "dataset": "mnist"} | values))))
+    print(relative(ship_weights(make_experiment({"dataset": "mnist"} | values))))
 
 
 def compare(values: dict) -> None:

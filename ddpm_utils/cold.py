@@ -2,7 +2,7 @@
 
 All share one signature, `sampler(restore, degradation, z, context, noise, …)`, and are generators of latents:
 
-    direct   x̂ = R(z_T, 1), once
+    direct   x̂ = R(z_t, t/T), once
     cold_1   z_s = D(x̂, s, c)                        algorithm 1 of Bansal et al. (2022)
     cold_2   z_s = z_t − D(x̂, t, c) + D(x̂, s, c)    algorithm 2 of Bansal et al. (2022)
 
@@ -23,10 +23,18 @@ Rule = Callable[[Tensor, Tensor, int], Tensor]  # (z_t, x̂, t) → context
 
 
 def direct(
-    restore: Decoder, degradation: Degradation, z: Tensor, context: Tensor | Rule, noise: Noise | None = None
+    restore: Decoder,
+    degradation: Degradation,
+    z: Tensor,
+    context: Tensor | Rule,
+    noise: Noise | None = None,
+    *,
+    steps: Sequence[int] | None = None,
+    sigma: float = 0.0,
 ) -> Iterator[Latent]:
-    """x̂ = R(z_T, 1); see `cold_1`. Yields one `Latent`, t = 0."""
-    x_hat = estimate(restore, z, 1.0)
+    """x̂ = R(z_t, t/T) with t the last of the steps; arguments as for `cold_1`. Yields one `Latent`, t = 0."""
+    t, _ = next(downward(steps, degradation.T))
+    x_hat = estimate(restore, z, t / degradation.T)
     yield Latent(0, x_hat, x_hat)
 
 

@@ -18,7 +18,7 @@ from ddpm_utils.exact import AffineDecoder
 from ddpm_utils.experiment import PUBLISHED, Experiment
 from ddpm_utils.forward import diffuse
 from ddpm_utils.ledger import to_text
-from ddpm_utils.recording import named_data
+from ddpm_utils.shipping import named_data
 from ddpm_utils.training import generator_for
 from ddpm_utils.training_setup import NETWORKS, Decoder
 

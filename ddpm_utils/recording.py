@@ -9,7 +9,6 @@ and `record_explanations` adds
     explained.json        what notebook 04 explains Table 1 with (see `explanations`)
 """
 
-import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
@@ -23,13 +22,12 @@ from torch import Tensor
 from ddpm_utils import checkpoints
 from ddpm_utils.analysis import Sizes
 from ddpm_utils.classifier import load_classifier
-from ddpm_utils.data import DataError, Dataset
+from ddpm_utils.data import Dataset
 from ddpm_utils.evaluation import RESTORE_SEED, degrade, evaluate, generate
 from ddpm_utils.experiment import LEAN, PUBLISHED, Experiment
 from ddpm_utils.explanations import explain
-from ddpm_utils.ledger import Ledger
-from ddpm_utils.restoration_experiment import RestorationExperiment
 from ddpm_utils.sampling import ancestral, sample
+from ddpm_utils.shipping import ledger_for, named_data
 from ddpm_utils.table import footnotes, table_1, to_markdown
 from ddpm_utils.training_setup import Decoder
 
@@ -120,7 +118,7 @@ def record(experiment: Experiment, *, on_progress: Callable[[str], None] = print
             decoder,
             **SIZES | sizes,
             inception_weights="download",
-            remember=_ledger("measured", experiment, dataset, decoder, SIZES | sizes, on_progress),
+            remember=ledger_for("measured", experiment, dataset, decoder, SIZES | sizes, on_progress),
         ),
     }
     text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
@@ -142,7 +140,7 @@ def record_explanations(experiment: Experiment, *, on_progress: Callable[[str], 
     dataset = named_data(experiment)
     decoder = experiment.load_decoder("shipped")
     sizes = Sizes()
-    remember = _ledger("explained", experiment, dataset, decoder, asdict(sizes), on_progress)
+    remember = ledger_for("explained", experiment, dataset, decoder, asdict(sizes), on_progress)
     found = {
         "sizes": asdict(sizes),
         "weights sha256": checkpoints.digest(decoder.network.state_dict()),
@@ -169,59 +167,6 @@ def ship(experiment: Experiment, dataset: Dataset, on_progress: Callable[[str], 
     checkpoints.save(folder / "weights.safetensors", {name: tensor.half() for name, tensor in best.items()}, label)
     drawn = _pictures(experiment, dataset, experiment.load_decoder("shipped"), on_progress)
     checkpoints.save(pictures, {name: tensor.half() for name, tensor in drawn.items()}, label)
-
-
-def ship_restoration(experiment: RestorationExperiment) -> Path:
-    """Copy a finished run's best weights, rounded to 8 bits, and its history to the shipped folder; returns it.
-
-    Raises:
-        CheckpointError: if there is no such run, or its cycle of the learning rate has not come to its end.
-    """
-    run, folder = experiment.run_folder, experiment.shipped_folder
-    best, label = checkpoints.load(run / "best.safetensors")
-    done = len(pd.read_csv(run / "losses.csv"))
-    if done < label.get("epochs", 1):
-        raise checkpoints.CheckpointError(f"{run} has made {done} of {label['epochs']} epochs: finish it first.")
-    checkpoints.save(folder / "weights.safetensors", checkpoints.compress(best), label)
-    checkpoints.write_bytes(folder / "losses.csv", (run / "losses.csv").read_bytes())
-    return folder
-
-
-def named_data(experiment: Experiment) -> Dataset:
-    """The data set that the experiment names, and no other in its place.
-
-    Raises:
-        DataError: if there is only a replacement: what is shipped must be measured on what it says.
-    """
-    dataset = experiment.load_data()
-    if dataset.name != experiment.dataset:
-        raise DataError(f"{experiment.dataset} is needed, not {dataset.name} ({dataset.source})")
-    return dataset
-
-
-def _ledger(
-    kind: str,
-    experiment: Experiment,
-    dataset: Dataset,
-    decoder: Decoder,
-    sizes: dict,
-    on_progress: Callable[[str], None],
-) -> Callable[[str, Callable], object]:
-    """A ledger in the run folder that tells of each part; its name holds all that results depend on but the code."""
-    depends = {
-        "weights": checkpoints.digest(decoder.network.state_dict()),
-        "data": dataset.sha256,
-        "classifier": load_classifier()[1]["sha256"],
-        "sizes": sizes,
-    }
-    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
-    ledger = Ledger(experiment.run_folder / f"{kind}-{key[:16]}.json")
-
-    def remember(name: str, compute: Callable[[], object]) -> object:
-        on_progress(f"{experiment.title}: {name}")
-        return ledger(name, compute)
-
-    return remember
 
 
 def _pictures(experiment: Experiment, dataset: Dataset, decoder: Decoder, on_progress: Callable[[str], None]) -> dict:

@@ -92,9 +92,9 @@ def test_explanations_are_recorded_for_shipped_weights(experiment, monkeypatch):
 def test_sizes_and_weights_are_part_of_a_ledgers_name(experiment, digits):
     decoder = Decoder(experiment.make_network(), {}, "")
     for sizes in ({"samples": 1}, {"samples": 2}, {"samples": 1}):
-        recording._ledger("measured", experiment, digits, decoder, sizes, lambda line: None)("part", lambda: 1)
+        ledger_for("measured", experiment, digits, decoder, sizes, lambda line: None)("part", lambda: 1)
     other = Decoder(experiment.with_values(seed=1).make_network(), {}, "")
-    recording._ledger("measured", experiment, digits, other, sizes, lambda line: None)("part", lambda: 1)
+    ledger_for("measured", experiment, digits, other, sizes, lambda line: None)("part", lambda: 1)
     assert len(list(experiment.run_folder.glob("measured-*.json"))) == 3
 
 

@@ -2,8 +2,8 @@ import pytest
 import torch
 
 from ddpm_utils.checkpoints import CheckpointError
-from ddpm_utils.recording import ship_restoration
 from ddpm_utils.restoration_experiment import DEGRADATIONS, RestorationExperiment
+from ddpm_utils.shipping import ship_weights
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
@@ -63,11 +63,11 @@ def test_ships_a_finished_run_only(output, monkeypatch):
         pass
     training.close()
     with pytest.raises(CheckpointError, match="has made 1 of 2 epochs: finish it first"):
-        ship_restoration(experiment)
+        ship_weights(experiment)
     assert not shipped.exists()
     for _ in experiment.train(experiment.open_run(dataset), dataset):
         pass
-    ship_restoration(experiment)
+    ship_weights(experiment)
     assert experiment.load_decoder("shipped").description["degradation"] == "downsampling"
     assert len((shipped / "losses.csv").read_text().splitlines()) == 3
 

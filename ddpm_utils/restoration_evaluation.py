@@ -1,0 +1,251 @@
+"""What one trained restoration can do: images restored from z_T in each way, new ones from each way to draw z_T."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ddpm_utils import metrics, starts
+from ddpm_utils.classifier import load_classifier
+from ddpm_utils.cold import ALGORITHMS, Rule, estimated, fresh
+from ddpm_utils.data import Dataset, Part
+from ddpm_utils.degradations import Degradation, Separable
+from ddpm_utils.ledger import compute_always, to_text
+from ddpm_utils.mixtures import Mixture, draw_noise
+from ddpm_utils.restoration_experiment import RestorationExperiment
+from ddpm_utils.sampling import Decoder, Latent, Noise
+from ddpm_utils.training import generator_for, validate
+
+Many = Float[Tensor, "n 1 28 28"]
+
+RULES = ("known", "estimated", "fresh")
+"""The samplers' context: the one that degraded the image, what z_t and x̂ say of it, or a new one at each step."""
+JITTERS = (0.003, 0.01, 0.03)  # of the uniform grey start, in the units of pixels
+SHOWN = 10  # pictures that are kept of each kind
+BATCH = 250
+
+
+def default_rule(degradation: Degradation) -> str:
+    """ "estimated" where the context can be solved for; else "known", as the place of a mask is when one repairs it."""
+    return "estimated" if isinstance(degradation, Mixture) else "known"
+
+
+def ways(degradation: Degradation) -> dict[str, tuple[str, str]]:
+    """The ways back that are compared: label → algorithm and rule."""
+    rule = default_rule(degradation)
+    found = {"direct R": ("direct", rule), "algorithm 1": ("1", rule), "algorithm 2": ("2", rule)}
+    if isinstance(degradation, Mixture) and degradation.draw is draw_noise:
+        found["algorithm 1, fresh ε"] = ("1", "fresh")
+    return found
+
+
+def visited(T: int, most: int, last: int | None = None) -> list[int]:
+    """At most so many of the steps 1…last (T if None), evenly spread, with the last among them."""
+    last = T if last is None else last
+    return sorted({max(1, round(last * k / most)) for k in range(1, most + 1)})
+
+
+def degrade(
+    degradation: Degradation, images: Many, t: int | None = None, *, sigma: float = 0.0, seed: int = 0
+) -> tuple[Many, Tensor]:
+    """z_t = D(x, t, context) + σε of each image (z_T if t is None), with a held-out context each; and the contexts."""
+    context = degradation.draw_context(len(images), generator_for(seed, "context"), held_out=True)
+    z = degradation(images, degradation.T if t is None else t, context)
+    noise = torch.randn(z.shape, generator=generator_for(seed, "sigma")) if sigma and t != 0 else 0.0
+    return z + sigma * noise, context
+
+
+@torch.inference_mode()
+def restore(
+    network: Decoder,
+    degradation: Degradation,
+    z: Many,
+    context: Tensor,
+    algorithm: str,
+    *,
+    rule: str | None = None,
+    steps: Sequence[int] | None = None,
+    sigma: float = 0.0,
+    keep: Sequence[int] = (),
+) -> tuple[Many, dict[int, Latent]]:
+    """Walk back from z in batches.
+
+    Args:
+        network: R(z, t/T).
+        z: latents at the last of the steps.
+        context: of each; what the algorithm makes of it depends on the rule.
+        algorithm: one of `cold.ALGORITHMS`.
+        rule: one of `RULES`; by default `default_rule`.
+        steps: the t's to visit; by default all.
+        sigma: σ that the network was trained with.
+        keep: the t's whose latents to return as well.
+
+    Returns:
+        the images, and the latents by t.
+
+    Raises:
+        ValueError: if the algorithm or the rule is unknown.
+    """
+    rule = rule or default_rule(degradation)
+    for name, value, allowed in (("algorithm", algorithm, ALGORITHMS), ("rule", rule, RULES)):
+        if value not in allowed:
+            raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+    images, kept = [], {t: [] for t in keep}
+    for first in range(0, len(z), BATCH):
+        part = slice(first, first + BATCH)
+        noise = Noise(range(first, first + len(z[part])))
+        contexts: dict[str, Tensor | Rule] = {"known": context[part], "estimated": estimated(degradation)}
+        walk = ALGORITHMS[algorithm](
+            network, degradation, z[part], (contexts | {"fresh": fresh(noise)})[rule], noise, steps=steps, sigma=sigma
+        )
+        latent = None
+        for latent in walk:
+            if latent.t in kept:
+                kept[latent.t].append(latent)
+        images.append(latent.z)
+    joined = {t: Latent(t, *(torch.cat(v) for v in list(zip(*found, strict=True))[1:])) for t, found in kept.items()}
+    return torch.cat(images), joined
+
+
+def beginnings(degradation: Degradation, images: Many, *, ablate: bool = False) -> dict[str, starts.Start]:
+    """The ways to draw z_T for this degradation, by name (see `starts`).
+
+    Args:
+        images: to fit them to, clean.
+        ablate: also one grey level for all, and jitter.
+    """
+    if not isinstance(degradation, Separable):
+        return {"a new context": starts.Forgotten(degradation, images)}
+    found = {"uniform grey, fitted level": starts.Grey(degradation, images)}
+    if ablate:
+        found["uniform grey, one level"] = starts.Grey(degradation, images, spread=0.0)
+        for jitter in JITTERS:
+            found[f"uniform grey, jitter {jitter:g}"] = starts.Grey(degradation, images, jitter=jitter)
+    return found | {"Gaussian mixture": starts.Fitted(degradation, images)}
+
+
+def evaluate_restoration(
+    experiment: RestorationExperiment,
+    dataset: Dataset,
+    network: Decoder,
+    *,
+    images: int = 1000,
+    calls: int = 100,
+    calls_of_new: int = 25,
+    ablate: bool = False,
+    remember: Callable[[str, Callable[[], Any]], Any] = compute_always,
+) -> dict:
+    """All measurements of one restoration.
+
+    Args:
+        network: R(z, t/T), trained.
+        images: test images to restore, and images to make from each start; FID and KID compare them with as many test
+            images that come after these.
+        calls, calls_of_new: at most so many steps to visit, in restoring and in making new images.
+        ablate: also make new images from variants of the uniform grey start.
+        remember: keeps each part of the result as soon as it is known (see `Ledger`).
+
+    Raises:
+        ValueError: if the data set holds fewer than twice so many test images.
+    """
+    if not 20 <= images <= len(dataset.test) // 2:
+        raise ValueError(f"images must be in 20…{len(dataset.test) // 2}, half of the test images, not {images}.")
+    judge = Judge(dataset, images)
+    degradation = experiment.process
+    losses = remember("test loss", lambda: _test_loss(experiment, dataset, network))
+    result = {"images": images, "calls": min(calls, degradation.T), **losses}
+    result["restored"] = {
+        label: remember(f"restored, {label}", lambda way=way: _restored(experiment, network, judge, way, calls))
+        for label, way in {"degraded": None, **ways(degradation)}.items()
+    }
+    drawn = beginnings(degradation, dataset.train.images[:10_000], ablate=ablate)
+    result["new"] = {
+        f"{name}, algorithm {algorithm}": remember(
+            f"new, {name}, {algorithm}",
+            lambda start=start, algorithm=algorithm: _new(experiment, network, judge, start, algorithm, calls_of_new),
+        )
+        for name, start in {"z_T of other digits": _of_others(degradation, dataset), **drawn}.items()
+        for algorithm in ("1", "2")
+    }
+    return result
+
+
+class Judge:
+    """The originals, other real images to compare distributions with, and the frozen digit classifier."""
+
+    def __init__(self, dataset: Dataset, count: int):
+        self.originals: Part = dataset.test[:count]
+        self.classifier, _ = load_classifier()
+        real = torch.cat([dataset.test.images[count : 2 * count], self.originals.images])
+        self.real = metrics.features(self.classifier.embed, real)  # the others, then the originals for the floor
+
+    def distances(self, images: Many) -> dict:
+        """FID with interval and floor, and KID, on the digit classifier's features."""
+        return metrics.distribution_quality(metrics.features(self.classifier.embed, images), self.real)
+
+    @torch.inference_mode()
+    def quality(self, images: Many) -> dict:
+        """RMSE, SSIM and PSNR to the originals by both protocols, and the share whose digit is still the same."""
+        labels = self.classifier(images.clamp(-0.5, 0.5)).argmax(1)
+        return {
+            **{
+                protocol: metrics.image_quality(images, self.originals.images, protocol)
+                for protocol in metrics.PROTOCOLS
+            },
+            "class kept": (labels == self.originals.labels).float().mean().item(),
+        }
+
+
+def _test_loss(experiment: RestorationExperiment, dataset: Dataset, network: Decoder) -> dict[str, float]:
+    losses = validate(network, experiment.objective, dataset.test.images, seed=experiment.seed)
+    return {"test loss": losses.mean().item(), "test loss standard error": (losses.std() / len(losses) ** 0.5).item()}
+
+
+def _restored(
+    experiment: RestorationExperiment, network: Decoder, judge: Judge, way: tuple[str, str] | None, calls: int
+) -> dict:
+    """Quality of test images restored in one way (None: left as z_T), and the errors on the way."""
+    degradation, sigma = experiment.process, experiment.sigma
+    x = judge.originals.images
+    z, context = degrade(degradation, x, sigma=sigma)
+    if way is None:
+        return judge.quality(z) | judge.distances(z) | {"pictures": to_text(z[:SHOWN])}
+    algorithm, rule = way
+    steps = visited(degradation.T, calls)
+    keep = [0] if algorithm == "direct" else [0, *steps[:-1]][:: max(1, len(steps) // 25)]
+    images, kept = restore(network, degradation, z, context, algorithm, rule=rule, steps=steps, sigma=sigma, keep=keep)
+    errors = {
+        "t": keep,
+        "z": [_rmse(latent.z, degradation(x, t, context)) for t, latent in kept.items()],
+        "x̂": [_rmse(latent.x_hat, x) for latent in kept.values()],
+    }
+    return judge.quality(images) | judge.distances(images) | {"errors": errors, "pictures": to_text(images[:SHOWN])}
+
+
+def _new(
+    experiment: RestorationExperiment, network: Decoder, judge: Judge, start: starts.Start, algorithm: str, calls: int
+) -> dict:
+    """FID and KID of images made from nothing but a drawn z_T."""
+    degradation, sigma = experiment.process, experiment.sigma
+    z, context = start(len(judge.originals), generator_for(0, "start"))
+    if sigma:
+        z = z + sigma * torch.randn(z.shape, generator=generator_for(0, "sigma"))
+    steps = visited(degradation.T, calls)
+    images, _ = restore(network, degradation, z, context, algorithm, steps=steps, sigma=sigma)
+    return judge.distances(images) | {"calls": len(steps), "pictures": to_text(images[:SHOWN])}
+
+
+def _of_others(degradation: Degradation, dataset: Dataset) -> starts.Start:
+    """No way to draw z_T, but what the others are to be held against: D of digits that R has not seen."""
+
+    def start(count: int, generator: torch.Generator) -> tuple[Many, Tensor]:
+        return degrade(degradation, dataset.validation.images[:count], seed=1)
+
+    return start
+
+
+def _rmse(a: Many, b: Many) -> float:
+    return float(np.sqrt((a - b).square().mean().item()))

@@ -1,0 +1,100 @@
+"""The results of part 2: measured by command for what is shipped, read by notebook 05, printed in the README.
+
+`record_restoration` writes data/checkpoints/<slug>/results.json for one restoration, see `restoration_evaluation`.
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from ddpm_utils import checkpoints
+from ddpm_utils.classifier import load_classifier
+from ddpm_utils.restoration_evaluation import evaluate_restoration
+from ddpm_utils.restoration_experiment import DEGRADATIONS, RestorationExperiment
+from ddpm_utils.shipping import ledger_for, named_data, ship_weights
+
+EPOCHS = {"blur": 42}  # 30 minutes of one core, as the coursework's main model
+OTHER_EPOCHS = 12  # 8 to 10 minutes
+SIGMAS = (0.01, 0.03, 0.1, 0.3)
+TRAINED = [RestorationExperiment(name, dataset="mnist", epochs=EPOCHS.get(name, OTHER_EPOCHS)) for name in DEGRADATIONS]
+"""One restoration for each degradation."""
+FINE_TUNED = [
+    RestorationExperiment("blur", sigma=sigma, first_weights="shipped", dataset="mnist", epochs=7, learning_rate=1e-3)
+    for sigma in SIGMAS
+]
+"""The blur with a little noise, fine-tuned for 5 minutes."""
+LARGE = RestorationExperiment("blur", network="unet", dataset="mnist", epochs=5, batch_size=128, learning_rate=1e-3)
+"""The blur with the U-Net of the published size."""
+SIZES = {"images": 1000, "calls": 100, "calls_of_new": 25, "ablate": False}
+"""How much `record_restoration` measures."""
+
+
+def record_restoration(
+    experiment: RestorationExperiment, *, on_progress: Callable[[str], None] = print, **sizes: int
+) -> Path:
+    """Ship the finished run of an experiment, if there is one, and measure what is shipped; 5 to 15 minutes.
+
+    Parts that are done are kept in the run folder, so that the same command goes on after a stop.
+
+    Args:
+        sizes: in place of some of `SIZES`.
+
+    Returns:
+        the folder.
+
+    Raises:
+        DataError: if the data set cannot be had.
+        CheckpointError: if the run is not finished, or there are neither run nor shipped weights.
+    """
+    dataset = named_data(experiment)
+    folder = experiment.shipped_folder
+    if (experiment.run_folder / "best.safetensors").exists():
+        ship_weights(experiment)
+    elif not (folder / "weights.safetensors").exists():
+        raise checkpoints.CheckpointError(f"there are no weights of {experiment.slug}: train it first.")
+    decoder = experiment.load_decoder("shipped")
+    on_progress(decoder.source)
+    sizes = SIZES | sizes
+    remember = ledger_for("measured", experiment, dataset, decoder, sizes, on_progress)
+    results = {
+        "experiment": experiment.identity,
+        "weights": decoder.description | {"sha256": checkpoints.digest(decoder.network.state_dict())},
+        "minutes": round(pd.read_csv(folder / "losses.csv").seconds.sum() / 60, 1),
+        **evaluate_restoration(experiment, dataset, decoder.network, **sizes, remember=remember),
+        "data sha256": dataset.sha256,
+        "classifier sha256": load_classifier()[1]["sha256"],
+    }
+    text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
+    checkpoints.write_bytes(folder / "results.json", text.encode())
+    return folder
+
+
+def load_results(experiment: RestorationExperiment) -> dict | None:
+    """What `record_restoration` wrote, or None if there is nothing."""
+    path = experiment.shipped_folder / "results.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def restored_table(protocol: str = "corrected", experiments: list[RestorationExperiment] | None = None) -> pd.DataFrame:
+    """Degraded, and restored in each way: one row for each degradation and way, of all that is recorded."""
+    rows = []
+    for experiment in TRAINED if experiments is None else experiments:
+        results = load_results(experiment)
+        for way, found in results["restored"].items() if results else ():
+            row = {"degradation": experiment.title, "way back": way} | found[protocol]
+            rows.append(row | {name: found[name] for name in ("FID", "KID", "class kept")})
+    return pd.DataFrame(rows)
+
+
+def new_table(experiments: list[RestorationExperiment] | None = None) -> pd.DataFrame:
+    """FID and KID of new images by start and algorithm, of all that is recorded."""
+    rows = []
+    for experiment in TRAINED if experiments is None else experiments:
+        results = load_results(experiment)
+        for name, found in results["new"].items() if results else ():
+            start, algorithm = name.rsplit(", algorithm ", 1)
+            row = {"degradation": experiment.title, "start": start, "algorithm": algorithm, "calls": found["calls"]}
+            rows.append(row | {key: found[key] for key in ("FID", "KID", "FID floor")})
+    return pd.DataFrame(rows)

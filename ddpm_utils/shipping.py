@@ -1,0 +1,67 @@
+"""What every recording shares: the data it names, a ledger to go on from, and small weights to ship."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from ddpm_utils import checkpoints
+from ddpm_utils.classifier import load_classifier
+from ddpm_utils.data import DataError, Dataset
+from ddpm_utils.ledger import Ledger
+from ddpm_utils.training_setup import Decoder, TrainingSetup
+
+
+def named_data(experiment: TrainingSetup) -> Dataset:
+    """The data set that the experiment names, and no other in its place.
+
+    Raises:
+        DataError: if there is only a replacement: what is shipped must be measured on what it says.
+    """
+    dataset = experiment.load_data()
+    if dataset.name != experiment.dataset:
+        raise DataError(f"{experiment.dataset} is needed, not {dataset.name} ({dataset.source})")
+    return dataset
+
+
+def ship_weights(experiment: TrainingSetup) -> Path:
+    """Copy a finished run's best weights, rounded to 8 bits, and its history to the shipped folder; returns it.
+
+    Raises:
+        CheckpointError: if there is no such run, or its cycle of the learning rate has not come to its end.
+    """
+    run, folder = experiment.run_folder, experiment.shipped_folder
+    best, label = checkpoints.load(run / "best.safetensors")
+    done = len(pd.read_csv(run / "losses.csv"))
+    if done < label.get("epochs", 1):
+        raise checkpoints.CheckpointError(f"{run} has made {done} of {label['epochs']} epochs: finish it first.")
+    checkpoints.save(folder / "weights.safetensors", checkpoints.compress(best), label)
+    checkpoints.write_bytes(folder / "losses.csv", (run / "losses.csv").read_bytes())
+    return folder
+
+
+def ledger_for(
+    kind: str,
+    experiment: TrainingSetup,
+    dataset: Dataset,
+    decoder: Decoder,
+    sizes: dict,
+    on_progress: Callable[[str], None],
+) -> Callable[[str, Callable], object]:
+    """A ledger in the run folder that tells of each part; its name holds all that results depend on but the code."""
+    depends = {
+        "weights": checkpoints.digest(decoder.network.state_dict()),
+        "data": dataset.sha256,
+        "classifier": load_classifier()[1]["sha256"],
+        "sizes": sizes,
+    }
+    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+    ledger = Ledger(experiment.run_folder / f"{kind}-{key[:16]}.json")
+
+    def remember(name: str, compute: Callable[[], object]) -> object:
+        on_progress(f"{experiment.title}: {name}")
+        return ledger(name, compute)
+
+    return remember
