@@ -5,15 +5,11 @@ Parameters of experiments are given as name=value, as in `ddpm train beta=0.1 T=
 
 import argparse
 import ast
-import dataclasses
-import shutil
-import subprocess
 import sys
-import time
-from pathlib import Path
 
+from ddpm_utils import commands as do
 from ddpm_utils.checkpoints import CheckpointError
-from ddpm_utils.data import PROJECT, DataError
+from ddpm_utils.data import DataError
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -27,19 +23,20 @@ def main(arguments: list[str] | None = None) -> int:
             sub.add_argument("values", nargs="*", metavar="name=value", help=pairs)
         sub.set_defaults(function=function)
 
-    command("run", run, "execute all notebooks for both published schedules", "parameters of notebooks 03 and 04")
-    command("lab", lab, "open the notebooks in JupyterLab (loopback only)")
-    command("train", train, "train one experiment, or resume it", "parameters of the experiment")
-    command("record", record, "evaluate a trained run at full size and ship it", "the same parameters")
-    command("ship", ship, "ship the weights of a finished run", "the same parameters")
-    command("compare", compare, "FID over network calls, for every sampler", "the same parameters")
-    command("explain", explain, "measure what explains Table 1, for shipped weights", "the same parameters")
-    command("norms", norms, "compare the CNN's LayerNorm options")
-    command("reproduce", reproduce, "train and measure everything that the project ships; resumable (a night)")
-    command("table", table, "put the recorded Table 1 into the README")
-    command("classifier", classifier, "train the digit classifier anew")
-    command("notebooks", notebooks, "execute the committed notebooks again and strip them")
-    command("clean", clean, "delete runs (data/runs)")
+    command("run", do.run, "execute all notebooks for both published schedules", "parameters of notebooks 03 and 04")
+    command("lab", do.lab, "open the notebooks in JupyterLab (loopback only)")
+    command("train", do.train, "train one experiment, or resume it", "parameters of the experiment")
+    command("record", do.record, "evaluate a trained run at full size and ship it", "the same parameters")
+    command("ship", do.ship, "ship the weights of a finished run", "the same parameters")
+    command("compare", do.compare, "FID over network calls, for every sampler", "the same parameters")
+    command("decoders", do.decoders, "compare the decoders of part 2's prelude")
+    command("explain", do.explain, "measure what explains Table 1, for shipped weights", "the same parameters")
+    command("norms", do.norms, "compare the CNN's LayerNorm options")
+    command("reproduce", do.reproduce, "train and measure everything that the project ships; resumable (a night)")
+    command("table", do.table, "put the recorded tables into the README")
+    command("classifier", do.classifier, "train the digit classifier anew")
+    command("notebooks", do.notebooks, "execute the committed notebooks again and strip them")
+    command("clean", do.clean, "delete runs (data/runs)")
     options = vars(parser.parse_args(arguments))
     function = options.pop("function")
     try:
@@ -67,194 +64,6 @@ def parse(pairs: list[str]) -> dict:
         except (ValueError, SyntaxError):
             values[name] = text
     return values
-
-
-def make_experiment(values: dict):
-    """An `Experiment` from named values, or a `RestorationExperiment` if a degradation is among them.
-
-    Raises:
-        ValueError: if a name is unknown or a value not allowed.
-    """
-    from ddpm_utils.experiment import Experiment
-    from ddpm_utils.restoration_experiment import RestorationExperiment
-
-    kind = RestorationExperiment if "degradation" in values else Experiment
-    known = [field.name for field in dataclasses.fields(kind)]
-    for name in values:
-        if name not in known:
-            raise ValueError(f"there is no parameter {name!r}; there are {', '.join(known)}.")
-    return kind(**values)
-
-
-def run(values: dict) -> int:
-    """Execute notebooks 01–04 for both published schedules, and 05; print the table of results."""
-    from ddpm_utils import sweep
-    from ddpm_utils.experiment import PUBLISHED, Experiment
-    from ddpm_utils.training_setup import output
-
-    started = time.monotonic()
-    runs = output() / "data" / "runs"
-    experiments = [Experiment(**published) for published in PUBLISHED.values()]
-    for experiment in experiments:  # the last main job's: this one starts from scratch
-        folder = experiment.with_values(run_name=sweep.FIRST_MINUTE).run_folder
-        shutil.rmtree(folder, ignore_errors=True)
-    chains = sweep.main_job(experiments, runs, values)
-
-    failures = []
-    for event in sweep.execute_chains(chains, bars=sys.stderr.isatty()):
-        seconds = f"[{time.monotonic() - started:4.0f} s]"
-        if isinstance(event, sweep.Job):
-            print(f"{seconds} started  {event.title}", flush=True)
-        elif event.error is None:
-            print(f"{seconds} finished {event.job.title}", flush=True)
-        else:
-            failures.append(event)
-            print(f"{seconds} FAILED   {event.job.title}: {event.error}", flush=True)
-    table = sweep.results_table(experiments)
-    paths = sweep.write_table(table, runs)
-    print(f"\n{paths[1].read_text(encoding='utf-8')}")
-    print("Tables:    ", *[relative(path) for path in paths])
-    print("Notebooks: ", *[relative(runs / experiment.slug) for experiment in experiments], relative(runs / "blur"))
-    print("Figures:   ", *[relative(experiment.figures_folder) for experiment in experiments])
-    return 1 if failures else 0
-
-
-def lab() -> int:
-    """Open the notebooks in JupyterLab, which listens on loopback only and asks for its token."""
-    first = "notebooks/01_forward_process.ipynb"
-    server = ["--ip=127.0.0.1", f"--ServerApp.root_dir={PROJECT}", first]
-    return subprocess.call([sys.executable, "-m", "jupyterlab", *server], cwd=PROJECT)
-
-
-def train(values: dict) -> None:
-    """Train an experiment to its number of epochs, from where its run folder is."""
-    train_experiment(make_experiment({"dataset": "mnist"} | values))
-
-
-def train_experiment(experiment) -> None:
-    """Train with a progress bar, from where the run folder is."""
-    from tqdm.auto import tqdm
-
-    dataset = experiment.load_data()
-    print(dataset.source)
-    run = experiment.open_run(dataset)
-    print(f"Run folder: {relative(experiment.run_folder)}, {run.step} steps done.")
-    total = len(dataset.train) // experiment.batch_size * experiment.epochs
-    with tqdm(total=total, initial=run.step, unit="step") as bar:
-        for progress in experiment.train(run, dataset):
-            bar.update()
-            bar.set_postfix(epoch=progress.epoch, loss=f"{progress.losses['train']:.4f}", refresh=False)
-            if "validation" in progress.losses:
-                bar.write(
-                    f"epoch {progress.epoch}: training loss {progress.losses['epoch_train']:.5f}, "
-                    f"validation loss {progress.losses['validation']:.5f}"
-                )
-
-
-def record(values: dict) -> None:
-    """Evaluate a trained run at full size and write data/checkpoints/<slug>/.
-
-    Other sizes may be given as samples=, reconstructions=, calls=, full= and repeats=.
-    """
-    from ddpm_utils import recording, restoration_recording
-
-    cold = "degradation" in values
-    module, write = (restoration_recording, "record_restoration") if cold else (recording, "record")
-    sizes = {name: values[name] for name in values if name in module.SIZES}
-    others = {name: value for name, value in values.items() if name not in module.SIZES}
-    print(relative(getattr(module, write)(make_experiment({"dataset": "mnist"} | others), **sizes)))
-
-
-def ship(values: dict) -> None:
-    """Copy the weights of a finished run, rounded to 8 bits, to data/checkpoints/<slug>/."""
-    from ddpm_utils.shipping import ship_weights
-
-    print(relative(ship_weights(make_experiment({"dataset": "mnist"} | values))))
-
-
-def compare(values: dict) -> None:
-    """Compare all samplers with the shipped weights: spacings on validation digits, then calls on test digits."""
-    from ddpm_utils.comparison import record_comparison
-
-    experiment = make_experiment({"dataset": "mnist"} | values)
-    for choice in ("spacings", "calls"):
-        print(relative(record_comparison(experiment, choice, samples=1000 if choice == "spacings" else 2000)))
-
-
-def explain(values: dict) -> None:
-    """Measure what explains Table 1 for shipped weights and write data/checkpoints/<slug>/explained.json."""
-    from ddpm_utils.recording import record_explanations
-
-    print(relative(record_explanations(make_experiment({"dataset": "mnist"} | values))))
-
-
-def norms() -> None:
-    """Compare the CNN's LayerNorm options after three epochs, trained if need be: data/checkpoints/norms.json."""
-    from ddpm_utils.norms import record_norms
-
-    print(relative(record_norms()))
-
-
-def reproduce() -> None:
-    """Train both published runs, the lean decoder and the LayerNorm options, and measure them; then fill the README.
-
-    It replaces what data/checkpoints holds, needs the full MNIST and takes a night. Ctrl-C loses nothing: the same
-    command goes on.
-    """
-    from ddpm_utils import reproduction
-
-    for line in reproduction.reproduce(reproduction.plan(train_experiment)):
-        print(line, flush=True)
-    table()
-
-
-def table() -> None:
-    """Put Table 1, as recorded in data/checkpoints, between the README's markers.
-
-    Raises:
-        ValueError: if the README has no such place.
-    """
-    import re
-
-    from ddpm_utils.recording import recorded_table
-
-    readme = PROJECT / "README.md"
-    marked = re.compile(r"(<!-- results -->\n).*(<!-- end of results -->)", re.DOTALL)
-    text = recorded_table()
-    filled, places = marked.subn(lambda found: f"{found[1]}{text}\n{found[2]}", readme.read_text(encoding="utf-8"))
-    if places == 0:
-        raise ValueError(f"{relative(readme)} must hold the lines '<!-- results -->' and '<!-- end of results -->'.")
-    readme.write_text(filled, encoding="utf-8")
-    print(text)
-
-
-def classifier() -> None:
-    """Train the digit classifier on MNIST's 48,000 training images and write data/checkpoints/classifier/."""
-    from ddpm_utils import data
-    from ddpm_utils.classifier import ship_classifier
-
-    dataset = data.load("mnist")
-    print(dataset.source)
-    print(f"test accuracy {ship_classifier(dataset)['test_accuracy']:.4f}")
-
-
-def notebooks() -> None:
-    """Execute the committed notebooks from top to bottom at their default parameters, and strip them."""
-    from ddpm_utils.sweep import refresh
-
-    refresh()
-
-
-def clean() -> None:
-    """Delete what runs have written: data/runs. Downloads, shipped weights and figures stay."""
-    from ddpm_utils.training_setup import output
-
-    shutil.rmtree(output() / "data" / "runs", ignore_errors=True)
-
-
-def relative(path: Path) -> str:
-    """A path as seen from here, if it is below."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 if __name__ == "__main__":

@@ -8,9 +8,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
-from ddpm_utils import norms, recording
+from ddpm_utils import decoder_comparison, norms, recording
+from ddpm_utils import restoration_recording as cold
 from ddpm_utils.comparison import record_comparison
 from ddpm_utils.experiment import PUBLISHED, Experiment
+from ddpm_utils.restoration_experiment import RestorationExperiment
+from ddpm_utils.training_setup import TrainingSetup
 
 
 class Step(NamedTuple):
@@ -21,7 +24,7 @@ class Step(NamedTuple):
     work: Callable[[], object]
 
 
-def plan(train: Callable[[Experiment], None], say: Callable[[str], None] = print) -> list[Step]:
+def plan(train: Callable[[TrainingSetup], None], say: Callable[[str], None] = print) -> list[Step]:
     """All steps.
 
     Args:
@@ -41,7 +44,22 @@ def plan(train: Callable[[Experiment], None], say: Callable[[str], None] = print
     for choice, samples, minutes in (("spacings", 1000, 30), ("calls", 2000, 60)):
         compare = partial(record_comparison, low, choice, samples=samples, on_row=say)
         steps.append(Step(f"compare samplers, {choice}", minutes, compare))
-    return [*steps, Step("LayerNorm options", 8, partial(norms.record_norms, say))]
+    steps.append(Step("LayerNorm options", 8, partial(norms.record_norms, say)))
+    return steps + part_2(train, say)
+
+
+def part_2(train: Callable[[TrainingSetup], None], say: Callable[[str], None]) -> list[Step]:
+    """The restorations, their fine-tuning with a σ (after the blur that it begins with), and the prelude's decoders."""
+    steps = []
+    for e in [*cold.TRAINED, *cold.FINE_TUNED, cold.LARGE]:
+        steps.append(Step(f"train {e.title}, {e.epochs} epochs", e.epochs * 0.7, partial(train, e)))
+        sizes = {"ablate": True} if e == RestorationExperiment("blur", dataset="mnist", epochs=e.epochs) else {}
+        record = partial(cold.record_restoration, e, on_progress=say, **sizes)
+        steps.append(Step(f"record {e.title}", 5, record))
+    compared = {e for group in decoder_comparison.COMPARED.values() for e in group}
+    for e in sorted(compared, key=lambda e: (e.network, e.epochs)):
+        steps.append(Step(f"train {e.title}, {e.epochs} epochs", 20, partial(train, e)))
+    return [*steps, Step("decoders", 20, partial(decoder_comparison.record_decoders, on_progress=say))]
 
 
 def reproduce(steps: list[Step]) -> Iterator[str]:

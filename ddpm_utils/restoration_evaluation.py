@@ -48,6 +48,13 @@ def visited(T: int, most: int, last: int | None = None) -> list[int]:
     return sorted({max(1, round(last * k / most)) for k in range(1, most + 1)})
 
 
+def stations(steps: Sequence[int], most: int) -> list[int]:
+    """At most so many of the t's that a walk over these steps arrives at, evenly spread, 0 among them."""
+    arrivals = [0, *steps[:-1]]
+    spread = np.linspace(0, len(arrivals) - 1, min(most, len(arrivals)))
+    return [arrivals[round(place)] for place in spread]
+
+
 def degrade(
     degradation: Degradation, images: Many, t: int | None = None, *, sigma: float = 0.0, seed: int = 0
 ) -> tuple[Many, Tensor]:
@@ -108,6 +115,37 @@ def restore(
         images.append(latent.z)
     joined = {t: Latent(t, *(torch.cat(v) for v in list(zip(*found, strict=True))[1:])) for t, found in kept.items()}
     return torch.cat(images), joined
+
+
+def there_and_back(
+    network: Decoder,
+    degradation: Degradation,
+    image: Float[Tensor, "1 1 28 28"],
+    t: int,
+    algorithm: str,
+    *,
+    sigma: float = 0.0,
+    calls: int = 24,
+    shown: int = 7,
+    seed: int = 0,
+) -> tuple[Float[Tensor, "stages 1 28 28"], Float[Tensor, "latents 1 28 28"]]:
+    """One image's way to z_t, and its way back to an estimate of itself: what a panel shows.
+
+    Args:
+        t: how far to go, in 1…T.
+        algorithm, sigma: see `restore`.
+        calls: at most so many steps on the way back.
+        shown: so many latents of each way, at most.
+
+    Returns:
+        z_0 = x … z_t, and the latents of the way back, the estimate first.
+    """
+    z, context = degrade(degradation, image, t, sigma=sigma, seed=seed)
+    stages = [degradation(image, s, context) for s in stations([*range(1, t + 1), t + 1], shown)]
+    steps = visited(degradation.T, calls, t)
+    keep = [0] if algorithm == "direct" else stations(steps, shown)
+    _, latents = restore(network, degradation, z, context, algorithm, steps=steps, sigma=sigma, keep=keep)
+    return torch.cat([*stages[:-1], z]), torch.cat([latents[s].z for s in keep])
 
 
 def beginnings(degradation: Degradation, images: Many, *, ablate: bool = False) -> dict[str, starts.Start]:
@@ -215,7 +253,7 @@ def _restored(
         return judge.quality(z) | judge.distances(z) | {"pictures": to_text(z[:SHOWN])}
     algorithm, rule = way
     steps = visited(degradation.T, calls)
-    keep = [0] if algorithm == "direct" else [0, *steps[:-1]][:: max(1, len(steps) // 25)]
+    keep = [0] if algorithm == "direct" else stations(steps, 25)
     images, kept = restore(network, degradation, z, context, algorithm, rule=rule, steps=steps, sigma=sigma, keep=keep)
     errors = {
         "t": keep,

@@ -45,9 +45,13 @@ def record_restoration(
         the folder.
 
     Raises:
+        ValueError: if a size is not an integer, or larger than the data set allows.
         DataError: if the data set cannot be had.
         CheckpointError: if the run is not finished, or there are neither run nor shipped weights.
     """
+    for name, value in sizes.items():
+        if not isinstance(value, int):
+            raise ValueError(f"{name} must be an integer, not {value!r}.")
     dataset = named_data(experiment)
     folder = experiment.shipped_folder
     if (experiment.run_folder / "best.safetensors").exists():
@@ -75,26 +79,3 @@ def load_results(experiment: RestorationExperiment) -> dict | None:
     """What `record_restoration` wrote, or None if there is nothing."""
     path = experiment.shipped_folder / "results.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
-
-
-def restored_table(protocol: str = "corrected", experiments: list[RestorationExperiment] | None = None) -> pd.DataFrame:
-    """Degraded, and restored in each way: one row for each degradation and way, of all that is recorded."""
-    rows = []
-    for experiment in TRAINED if experiments is None else experiments:
-        results = load_results(experiment)
-        for way, found in results["restored"].items() if results else ():
-            row = {"degradation": experiment.title, "way back": way} | found[protocol]
-            rows.append(row | {name: found[name] for name in ("FID", "KID", "class kept")})
-    return pd.DataFrame(rows)
-
-
-def new_table(experiments: list[RestorationExperiment] | None = None) -> pd.DataFrame:
-    """FID and KID of new images by start and algorithm, of all that is recorded."""
-    rows = []
-    for experiment in TRAINED if experiments is None else experiments:
-        results = load_results(experiment)
-        for name, found in results["new"].items() if results else ():
-            start, algorithm = name.rsplit(", algorithm ", 1)
-            row = {"degradation": experiment.title, "start": start, "algorithm": algorithm, "calls": found["calls"]}
-            rows.append(row | {key: found[key] for key in ("FID", "KID", "FID floor")})
-    return pd.DataFrame(rows)

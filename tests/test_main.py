@@ -5,6 +5,7 @@ import pytest
 from ddpm_utils.__main__ import main, parse
 from ddpm_utils.data import PROJECT
 from ddpm_utils.recording import recorded_table
+from ddpm_utils.restoration_tables import readme_tables
 
 
 def test_values_are_python_literals_or_text():
@@ -22,6 +23,9 @@ def test_values_are_python_literals_or_text():
         (["train", "schedule=quadratic"], "schedule must be one of constant, linear, cosine, not 'quadratic'."),
         (["run", "beta=0.02"], "there is no parameter 'beta' to change in this job."),
         (["record", "dataset=mnist_5k", "samples=many"], "samples must be an integer, not 'many'."),
+        (["record", "degradation=blur", "images=many"], "images must be an integer, not 'many'."),
+        (["train", "degradation=rain"], "degradation must be one of noise, flow"),
+        (["train", "degradation=blur", "beta=1"], "there is no parameter 'beta'; there are degradation, T, severity"),
         (["run", "epoch=1"], "there is no parameter 'epoch'"),
     ],
 )
@@ -44,24 +48,27 @@ def test_trains_and_resumes(tmp_path, monkeypatch, capsys):
     assert not folder.exists()
 
 
-def test_readme_shows_the_recorded_table():
+def test_readme_shows_the_recorded_tables():
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     assert f"<!-- results -->\n{recorded_table()}\n<!-- end of results -->" in readme
+    assert f"<!-- restorations -->\n{readme_tables()}\n<!-- end of restorations -->" in readme
 
 
 @pytest.mark.parametrize("before", ["", "an older table\n"])
-def test_table_fills_its_place(before, tmp_path, monkeypatch):
-    monkeypatch.setattr("ddpm_utils.__main__.PROJECT", tmp_path)
+def test_tables_fill_their_places(before, tmp_path, monkeypatch):
+    monkeypatch.setattr("ddpm_utils.commands.PROJECT", tmp_path)
     readme = tmp_path / "README.md"
-    readme.write_text(f"Above\n<!-- results -->\n{before}<!-- end of results -->\nBelow\n", encoding="utf-8")
+    marks = ("<!-- results -->\n{}<!-- end of results -->", "<!-- restorations -->\n{}<!-- end of restorations -->")
+    places = "\n".join(["Above", *marks, "Below"])
+    readme.write_text(places.format(before, before), encoding="utf-8")
     assert main(["table"]) == 0
-    expected = f"Above\n<!-- results -->\n{recorded_table()}\n<!-- end of results -->\nBelow\n"
-    assert readme.read_text(encoding="utf-8") == expected
+    assert readme.read_text(encoding="utf-8") == places.format(f"{recorded_table()}\n", f"{readme_tables()}\n")
 
 
 def test_table_refuses_a_readme_without_a_place(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ddpm_utils.__main__.PROJECT", tmp_path)
-    (tmp_path / "README.md").write_text("Nothing", encoding="utf-8")
+    monkeypatch.setattr("ddpm_utils.commands.PROJECT", tmp_path)
+    text = "<!-- results -->\nold<!-- end of results -->"
+    (tmp_path / "README.md").write_text(text, encoding="utf-8")
     assert main(["table"]) == 1
-    assert "must hold the lines '<!-- results -->'" in capsys.readouterr().err
-    assert (tmp_path / "README.md").read_text(encoding="utf-8") == "Nothing"
+    assert "must hold the lines '<!-- restorations -->'" in capsys.readouterr().err
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == text

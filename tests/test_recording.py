@@ -14,6 +14,8 @@ from ddpm_utils.evaluation import evaluate, generate, reconstruct
 from ddpm_utils.experiment import Experiment
 from ddpm_utils.recording import load_recorded, record, record_explanations
 from ddpm_utils.reproduction import Step, plan, reproduce
+from ddpm_utils.restoration_recording import FINE_TUNED, LARGE, TRAINED
+from ddpm_utils.shipping import ledger_for
 from ddpm_utils.table import table_1, to_markdown
 from ddpm_utils.training_setup import Decoder
 
@@ -182,9 +184,13 @@ def test_the_plan_trains_and_measures_everything_that_is_shipped():
     assert sum("50 epochs" in title for title in trained) == 2
     assert sum("36 epochs" in title for title in trained) == 2
     assert sum("3 epochs" in title for title in trained) == 3
-    assert sum(title.startswith("record") for title in titles) == 4
+    restorations = [e.title for e in (*TRAINED, *FINE_TUNED, LARGE)]
+    assert {title for title in titles if title.startswith("record")} >= {f"record {title}" for title in restorations}
+    assert titles.index(f"record {TRAINED[3].title}") < titles.index(f"train {FINE_TUNED[0].title}, 7 epochs")
+    assert sum(title.startswith("record") for title in titles) == 4 + len(restorations)
     assert sum(title.startswith("explain") for title in titles) == 2
-    assert titles[-1] == "LayerNorm options"
+    assert sum("cosine schedule" in title for title in trained) == 6
+    assert titles[-1] == "decoders"
 
 
 def test_tables_of_losses_and_results_are_shipped_for_every_recorded_experiment():

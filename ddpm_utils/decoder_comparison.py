@@ -1,0 +1,132 @@
+"""Three decoders beside each other on the cosine schedule, at equal epochs and at equal time: part 2's prelude.
+
+The CNN of part 1, the lean U-Net made for CPUs and the U-Net of the published size (see `networks` and `unets`); the
+two U-Nets are also the hot half of the published pair, whose cold half are the blurs of `restoration_recording`.
+"""
+
+import json
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from ddpm_utils import checkpoints
+from ddpm_utils.data import PROJECT, Dataset
+from ddpm_utils.evaluation import generate, reconstruct
+from ddpm_utils.experiment import Experiment
+from ddpm_utils.ledger import to_text
+from ddpm_utils.restoration_evaluation import SHOWN, Judge
+from ddpm_utils.sampling import estimate
+from ddpm_utils.shipping import ledger_for, named_data, ship_weights
+from ddpm_utils.training import validate, validation_steps
+from ddpm_utils.training_setup import Decoder
+
+SHIPPED = PROJECT / "data" / "checkpoints" / "decoders.json"
+TIMES = 10  # parts of 1…T over which the loss is told
+SIZES = {"images": 1000, "calls": 30}
+
+
+def _hot(network: str, epochs: int, run_name: str = "") -> Experiment:
+    small = network == "lean_unet"
+    return Experiment(
+        "cosine",
+        T=1000,
+        network=network,
+        dataset="mnist",
+        epochs=epochs,
+        batch_size=64 if small else 128,
+        learning_rate=2e-3 if small else 1e-3,
+        lr_schedule="one_cycle",
+        run_name=run_name,
+    )
+
+
+LARGE = _hot("unet", 5)
+LEAN = _hot("lean_unet", 42)
+COMPARED = {
+    "equal epochs": [_hot("cnn", 5, "equal-epochs"), _hot("lean_unet", 5, "equal-epochs"), LARGE],
+    "equal time": [_hot("cnn", 21, "equal-time"), _hot("lean_unet", 30, "equal-time"), LARGE],
+    "published pair": [LEAN, LARGE],
+}
+"""Who is compared with whom; the weights of the last two are shipped."""
+
+
+def record_decoders(*, on_progress: Callable[[str], None] = print, **sizes: int) -> Path:
+    """Measure all runs of `COMPARED`, which must be trained, and ship the two of the published pair; 20 minutes.
+
+    Args:
+        sizes: in place of some of `SIZES`: test images, and network calls for each image.
+
+    Returns:
+        the file, data/checkpoints/decoders.json.
+
+    Raises:
+        CheckpointError: if a run is missing.
+    """
+    sizes = SIZES | sizes
+    entries: dict[str, list[dict]] = {}
+    for group, experiments in COMPARED.items():
+        entries[group] = []
+        for experiment in experiments:
+            if not (experiment.run_folder / "best.safetensors").exists():
+                raise checkpoints.CheckpointError(f"{experiment.run_folder} holds no run: train it first.")
+            dataset, decoder = named_data(experiment), experiment.load_decoder("run")
+            remember = ledger_for("compared", experiment, dataset, decoder, sizes, on_progress)
+            found = remember("all", lambda e=experiment, d=dataset, n=decoder: measure(e, d, n, **sizes))
+            entries[group].append(found)
+    for experiment in COMPARED["published pair"]:
+        ship_weights(experiment)
+    text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
+    checkpoints.write_bytes(SHIPPED, text.encode())
+    return SHIPPED
+
+
+def measure(experiment: Experiment, dataset: Dataset, decoder: Decoder, *, images: int, calls: int) -> dict:
+    """One decoder: its size, its times, its loss over t, and what it draws and restores in so many calls."""
+    network, schedule = decoder.network, experiment.noise_schedule
+    judge = Judge(dataset, images)
+    test = dataset.test.images
+    losses = validate(network, experiment.objective, test, seed=experiment.seed)
+    part = (validation_steps(len(test), schedule.T, seed=experiment.seed) - 1) * TIMES // schedule.T
+    drawn = generate(experiment, dataset, decoder, images, calls=calls)
+    restored = reconstruct(experiment, decoder, judge.originals.images, calls=calls)
+    seconds = pd.read_csv(experiment.run_folder / "losses.csv").seconds
+    return {
+        "network": experiment.network,
+        "epochs": len(seconds),
+        "minutes": round(seconds.sum() / 60, 1),
+        "parameters": sum(p.numel() for p in network.parameters()),
+        "ms per image": milliseconds(decoder, test[:128]),
+        "test loss": losses.mean().item(),
+        "loss by t": [losses[part == k].mean().item() for k in range(TIMES)],
+        "calls": calls,
+        "images": images,
+        "new": judge.distances(drawn) | {"pictures": to_text(drawn[:SHOWN])},
+        "restored": judge.quality(restored) | judge.distances(restored),
+    }
+
+
+@torch.inference_mode()
+def milliseconds(decoder: Decoder, images: torch.Tensor, repeats: int = 7) -> float:
+    """Time of one network call per image, in a batch: the median of a few calls after one to warm up."""
+    times = []
+    for _ in range(repeats + 1):
+        started = time.perf_counter()
+        estimate(decoder.network, images, 0.5)
+        times.append(time.perf_counter() - started)
+    return 1000 * statistics.median(times[1:]) / len(images)
+
+
+def load_decoders() -> dict[str, list[dict]]:
+    """What `record_decoders` wrote: the measured decoders by group of `COMPARED`."""
+    return json.loads(SHIPPED.read_text(encoding="utf-8"))
+
+
+def decoder_table(entries: list[dict]) -> pd.DataFrame:
+    """One row for each of a group's decoders."""
+    columns = ["network", "parameters", "epochs", "minutes", "ms per image", "test loss"]
+    rows = [{c: e[c] for c in columns} | {name: e["new"][name] for name in ("FID", "KID")} for e in entries]
+    return pd.DataFrame(rows)

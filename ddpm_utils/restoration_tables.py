@@ -1,0 +1,80 @@
+"""Part 2's tables, of what is recorded in data/checkpoints: for notebook 05 and the README."""
+
+import pandas as pd
+
+from ddpm_utils import decoder_comparison
+from ddpm_utils.restoration_experiment import RestorationExperiment
+from ddpm_utils.restoration_recording import LARGE, TRAINED, load_results
+from ddpm_utils.table import to_markdown
+
+COURSEWORK = {  # 1,000 test images, U-Net, 50 epochs
+    "blur": {"test loss": 0.0113, "RMSE": 0.231, "SSIM": 0.355, "PSNR": 13.22, "published FID": 304},
+    "DDPM": {"test loss": 0.0271, "RMSE": 0.359, "SSIM": 0.080, "PSNR": 9.07, "published FID": 173},
+}
+
+
+def restored_table(protocol: str = "corrected") -> pd.DataFrame:
+    """Test digits degraded, and restored in each way: one row for each recorded degradation and way.
+
+    Args:
+        protocol: of RMSE, SSIM and PSNR, see `metrics.image_quality`.
+    """
+    rows = []
+    for experiment, results in _recorded(TRAINED):
+        for way, found in results["restored"].items():
+            row = {"degradation": experiment.degradation, "T": experiment.T, "way back": way} | found[protocol]
+            rows.append(row | {name: found[name] for name in ("FID", "KID", "class kept")})
+    return pd.DataFrame(rows)
+
+
+def new_table() -> pd.DataFrame:
+    """FID and KID of new images: one row for each recorded degradation, start and algorithm."""
+    rows = []
+    for experiment, results in _recorded(TRAINED):
+        for name, found in results["new"].items():
+            start, algorithm = name.rsplit(", algorithm ", 1)
+            row = {"degradation": experiment.degradation, "start": start, "algorithm": algorithm}
+            rows.append(row | {key: found[key] for key in ("calls", "FID", "KID", "FID floor")})
+    return pd.DataFrame(rows)
+
+
+def starts_table() -> pd.DataFrame:
+    """FID of new images: one row for each degradation and start, one column for each algorithm."""
+    table = new_table().pivot_table("FID", ["degradation", "start"], "algorithm", sort=False).reset_index()
+    return table.rename(columns={"1": "FID, algorithm 1", "2": "FID, algorithm 2"})
+
+
+def published_pair() -> pd.DataFrame:
+    """The blur and the DDPM, published and recorded; RMSE, SSIM and PSNR by the published protocol."""
+    blurs = _recorded([RestorationExperiment("blur"), LARGE])
+    rows = [{"model": "blur", "network": "U-Net", "way back": "published", "epochs": 50} | COURSEWORK["blur"]]
+    for experiment, results in blurs:
+        for way in ("direct R", "algorithm 2"):
+            row = {"model": "blur", "network": experiment.network, "way back": way}
+            row |= {"epochs": results["weights"]["epoch"], "minutes": results["minutes"]}
+            rows.append(row | {"test loss": results["test loss"]} | _scores(results["restored"][way]))
+    rows.append({"model": "DDPM", "network": "U-Net", "way back": "published", "epochs": 50} | COURSEWORK["DDPM"])
+    for entry in decoder_comparison.load_decoders()["published pair"]:
+        row = {"model": "DDPM", "network": entry["network"], "way back": f"ancestral, {entry['calls']} calls"}
+        row |= {name: entry[name] for name in ("epochs", "minutes", "test loss")}
+        rows.append(row | _scores(entry["restored"]))
+    return pd.DataFrame(rows)
+
+
+def readme_tables() -> str:
+    """What the README shows of part 2, in Markdown."""
+    titles = {
+        "Restored from z_T (1,000 test digits)": restored_table(),
+        "New digits, FID by start": starts_table(),
+        "The published pair": published_pair(),
+    }
+    return "\n\n".join(f"**{title}**\n\n{to_markdown(table)}" for title, table in titles.items())
+
+
+def _recorded(experiments: list[RestorationExperiment]) -> list[tuple[RestorationExperiment, dict]]:
+    found = [(experiment, load_results(experiment)) for experiment in experiments]
+    return [(experiment, results) for experiment, results in found if results]
+
+
+def _scores(found: dict) -> dict[str, float]:
+    return found["published"] | {"FID": found["FID"], "class kept": found["class kept"]}
