@@ -107,7 +107,8 @@ def recursions(errors: Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[f
     Args:
         errors: name of R → label of the algorithm → (s, measured, from the recursion).
     """
-    figure, axes = plt.subplots(1, len(errors), figsize=(2.3 * len(errors), 2.9), sharey=True)
+    figure, grid = plt.subplots(1, len(errors), figsize=(2.3 * len(errors), 2.9), sharey=True, squeeze=False)
+    axes = grid[0]
     for ax, (name, found) in zip(axes, errors.items(), strict=True):
         for (colour, line), marker, (label, (s, measured, said)) in zip(STYLES, "os", found.items(), strict=False):
             ax.plot(s, said, line, color=colour, label=f"{label}, recursion")

@@ -1,0 +1,96 @@
+"""What is recorded of part 2: results of the shipped weights, complete, and tables of them."""
+
+import json
+
+import pytest
+
+from ddpm_utils import checkpoints, decoder_comparison
+from ddpm_utils.checkpoints import CheckpointError
+from ddpm_utils.decoder_comparison import COMPARED, decoder_table, load_decoders, measure
+from ddpm_utils.experiment import Experiment
+from ddpm_utils.restoration_experiment import RestorationExperiment
+from ddpm_utils.restoration_recording import FINE_TUNED, LARGE, TRAINED, load_results, record_restoration
+from ddpm_utils.restoration_tables import published_pair, restored_table, starts_table
+
+SMALL = {"images": 20, "calls": 2, "calls_of_new": 1}
+
+
+@pytest.mark.parametrize("experiment", [*TRAINED, *FINE_TUNED, LARGE], ids=lambda experiment: experiment.slug)
+def test_results_are_those_of_the_shipped_weights(experiment):
+    results, decoder = load_results(experiment), experiment.load_decoder("shipped")
+    assert results["weights"]["sha256"] == checkpoints.digest(decoder.network.state_dict())
+    assert results["images"] == 1000
+    assert decoder.description["epoch"] <= experiment.epochs
+    ways = results["restored"]
+    assert list(ways)[:4] == ["degraded", "direct R", "algorithm 1", "algorithm 2"]
+    assert ways["direct R"]["corrected"]["RMSE"] < ways["degraded"]["corrected"]["RMSE"]
+    assert all(found["FID"] > found["FID floor"] > 0 for found in [*ways.values(), *results["new"].values()])
+
+
+def test_fine_tuned_weights_say_what_they_began_with():
+    for experiment in FINE_TUNED:
+        assert experiment.load_decoder("shipped").description["first_weights"] == "shipped"
+
+
+def test_fine_tuning_begins_with_the_shipped_weights(output):
+    clean, tuned = RestorationExperiment("blur"), FINE_TUNED[0]
+    first, shipped = tuned.first_network().state_dict(), clean.load_decoder("shipped").network.state_dict()
+    assert checkpoints.digest(first) == checkpoints.digest(shipped)
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        RestorationExperiment("blur", T=3, first_weights="shipped").first_network()
+
+
+def test_records_resumes_and_refuses(output, digits, monkeypatch):
+    monkeypatch.setattr(RestorationExperiment, "shipped_folder", output / "shipped")
+    experiment = RestorationExperiment("downsampling", T=4, epochs=1, batch_size=1600)
+    with pytest.raises(CheckpointError, match="there are no weights of downsampling-T4-lean_unet: train it first"):
+        record_restoration(experiment, **SMALL)
+    for _ in experiment.train(experiment.open_run(digits), digits):
+        pass
+    lines = []
+    path = record_restoration(experiment, on_progress=lines.append, **SMALL)
+    results = json.loads((path / "results.json").read_text(encoding="utf-8"))
+    assert results == load_results(experiment)
+    assert "downsampling, T = 4: restored, algorithm 2" in lines
+    monkeypatch.setattr("ddpm_utils.restoration_evaluation._restored", None)  # nothing is measured twice
+    record_restoration(experiment, on_progress=lines.append, **SMALL)
+    assert load_results(experiment)["restored"] == results["restored"]
+    with pytest.raises(ValueError, match=r"images must be an integer, not 2\.5"):
+        record_restoration(experiment, images=2.5)
+
+
+def test_tables_hold_everything_that_is_recorded():
+    restored, starts, pair = restored_table(), starts_table(), published_pair()
+    names = [experiment.degradation for experiment in TRAINED]
+    assert list(restored.degradation.unique()) == list(starts.degradation.unique()) == names
+    assert not restored.isna().any().any()
+    assert {"uniform grey, one level", "uniform grey, jitter 0.01"} < set(starts[starts.degradation == "blur"].start)
+    assert list(pair.model) == ["blur"] * 5 + ["DDPM"] * 3
+    assert list(pair["published FID"].dropna()) == [304, 173]
+
+
+def test_measures_a_decoder(output, digits):
+    experiment = Experiment("cosine", T=4, network="lean_unet", epochs=1, batch_size=1600)
+    decoder = experiment.load_decoder("run")  # trains
+    found = measure(experiment, digits, decoder, images=20, calls=2)
+    assert found["epochs"] == 1
+    assert found["parameters"] == sum(p.numel() for p in decoder.network.parameters())
+    assert found["ms per image"] > 0
+    parts = found["loss by t"]
+    assert sum(parts[k] for k in (0, 2, 5, 7)) / 4 == pytest.approx(found["test loss"], rel=0.02)  # T = 4: so many t's
+    assert set(found["restored"]) >= {"published", "corrected", "class kept", "FID"}
+
+
+def test_decoders_that_were_not_trained_are_not_compared(output):
+    with pytest.raises(CheckpointError, match="holds no run: train it first"):
+        decoder_comparison.record_decoders()
+
+
+def test_compared_decoders_are_recorded():
+    found = load_decoders()
+    for group, experiments in COMPARED.items():
+        assert [(e["network"], e["epochs"]) for e in found[group]] == [(e.network, e.epochs) for e in experiments]
+    assert len({entry["epochs"] for entry in found["equal epochs"]}) == 1
+    assert list(decoder_table(found["equal time"]).network) == ["cnn", "lean_unet", "unet"]
+    for experiment in COMPARED["published pair"]:
+        assert experiment.load_decoder("shipped").description["network"] == experiment.network
