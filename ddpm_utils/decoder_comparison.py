@@ -1,4 +1,4 @@
-"""Three decoders beside each other on the cosine schedule, at equal epochs and at equal time: part 2's prelude.
+"""Three decoders beside each other on the cosine schedule, after equal epochs and equal time: part 2's prelude.
 
 The CNN of part 1, the lean U-Net made for CPUs and the U-Net of the published size (see `networks` and `unets`); the
 two U-Nets are also the hot half of the published pair, whose cold half are the blurs of `restoration_recording`.
@@ -47,8 +47,9 @@ def _hot(network: str, epochs: int, run_name: str = "") -> Experiment:
 LARGE = _hot("unet", 5)
 LEAN = _hot("lean_unet", 42)
 COMPARED = {
-    "equal epochs": [_hot("cnn", 5, "equal-epochs"), _hot("lean_unet", 5, "equal-epochs"), LARGE],
-    "equal time": [_hot("cnn", 21, "equal-time"), _hot("lean_unet", 30, "equal-time"), LARGE],
+    "equal epochs": [_hot("cnn", 5, "five-epochs"), _hot("lean_unet", 5, "five-epochs"), LARGE],
+    "equal time, 5 minutes": [_hot("cnn", 5, "five-epochs"), _hot("lean_unet", 7, "seven-epochs")],
+    "equal time, 21 minutes": [_hot("lean_unet", 30, "thirty-epochs"), LARGE],
     "published pair": [LEAN, LARGE],
 }
 """Who is compared with whom; the weights of the last two are shipped."""

@@ -12,7 +12,6 @@ from ddpm_utils import decoder_comparison, norms, recording
 from ddpm_utils import restoration_recording as cold
 from ddpm_utils.comparison import record_comparison
 from ddpm_utils.experiment import PUBLISHED, Experiment
-from ddpm_utils.restoration_experiment import RestorationExperiment
 from ddpm_utils.training_setup import TrainingSetup
 
 
@@ -53,8 +52,7 @@ def part_2(train: Callable[[TrainingSetup], None], say: Callable[[str], None]) -
     steps = []
     for e in [*cold.TRAINED, *cold.FINE_TUNED, cold.LARGE]:
         steps.append(Step(f"train {e.title}, {e.epochs} epochs", e.epochs * 0.7, partial(train, e)))
-        sizes = {"ablate": True} if e == RestorationExperiment("blur", dataset="mnist", epochs=e.epochs) else {}
-        record = partial(cold.record_restoration, e, on_progress=say, **sizes)
+        record = partial(cold.record_restoration, e, on_progress=say)
         steps.append(Step(f"record {e.title}", 5, record))
     compared = {e for group in decoder_comparison.COMPARED.values() for e in group}
     for e in sorted(compared, key=lambda e: (e.network, e.epochs)):

@@ -28,7 +28,15 @@ FINE_TUNED = [
 LARGE = RestorationExperiment("blur", network="unet", dataset="mnist", epochs=5, batch_size=128, learning_rate=1e-3)
 """The blur with the U-Net of the published size."""
 SIZES = {"images": 1000, "calls": 100, "calls_of_new": 25, "ablate": False}
-"""How much `record_restoration` measures."""
+"""How much `record_restoration` measures (see `evaluate_restoration`) where `usual_sizes` says nothing else."""
+
+
+def usual_sizes(experiment: RestorationExperiment) -> dict[str, int]:
+    """Fewer calls with a σ and for the large U-Net; the ablation of the start for the published blur alone."""
+    less = (
+        {"calls": 50, "calls_of_new": 10} if experiment.network == "unet" else {"calls": 50} if experiment.sigma else {}
+    )
+    return SIZES | less | {"ablate": experiment.slug == RestorationExperiment("blur").slug}
 
 
 def record_restoration(
@@ -39,7 +47,7 @@ def record_restoration(
     Parts that are done are kept in the run folder, so that the same command goes on after a stop.
 
     Args:
-        sizes: in place of some of `SIZES`.
+        sizes: in place of some of `usual_sizes`.
 
     Returns:
         the folder.
@@ -60,7 +68,7 @@ def record_restoration(
         raise checkpoints.CheckpointError(f"there are no weights of {experiment.slug}: train it first.")
     decoder = experiment.load_decoder("shipped")
     on_progress(decoder.source)
-    sizes = SIZES | sizes
+    sizes = usual_sizes(experiment) | sizes
     remember = ledger_for("measured", experiment, dataset, decoder, sizes, on_progress)
     results = {
         "experiment": experiment.identity,

@@ -189,7 +189,7 @@ def test_the_plan_trains_and_measures_everything_that_is_shipped():
     assert titles.index(f"record {TRAINED[3].title}") < titles.index(f"train {FINE_TUNED[0].title}, 7 epochs")
     assert sum(title.startswith("record") for title in titles) == 4 + len(restorations)
     assert sum(title.startswith("explain") for title in titles) == 2
-    assert sum("cosine schedule" in title for title in trained) == 6
+    assert sum("cosine schedule" in title for title in trained) == 6  # two decoders, at 5, 7, 30 and 42 epochs
     assert titles[-1] == "decoders"
 
 

@@ -91,6 +91,6 @@ def test_compared_decoders_are_recorded():
     for group, experiments in COMPARED.items():
         assert [(e["network"], e["epochs"]) for e in found[group]] == [(e.network, e.epochs) for e in experiments]
     assert len({entry["epochs"] for entry in found["equal epochs"]}) == 1
-    assert list(decoder_table(found["equal time"]).network) == ["cnn", "lean_unet", "unet"]
+    assert list(decoder_table(found["equal epochs"]).network) == ["cnn", "lean_unet", "unet"]
     for experiment in COMPARED["published pair"]:
         assert experiment.load_decoder("shipped").description["network"] == experiment.network
