@@ -32,6 +32,7 @@ def run(values: dict) -> int:
     """Execute notebooks 01–04 for both published schedules, and 05; print the table of results."""
     from ddpm_utils import sweep
     from ddpm_utils.experiment import PUBLISHED, Experiment
+    from ddpm_utils.restoration_experiment import RestorationExperiment
     from ddpm_utils.training_setup import output
 
     started = time.monotonic()
@@ -56,8 +57,9 @@ def run(values: dict) -> int:
     paths = sweep.write_table(table, runs)
     print(f"\n{paths[1].read_text(encoding='utf-8')}")
     print("Tables:    ", *[relative(path) for path in paths])
-    print("Notebooks: ", *[relative(runs / experiment.slug) for experiment in experiments], relative(runs / "blur"))
-    print("Figures:   ", *[relative(experiment.figures_folder) for experiment in experiments])
+    shown = [*experiments, RestorationExperiment()]
+    print("Notebooks: ", *[relative(runs / experiment.slug) for experiment in shown])
+    print("Figures:   ", *[relative(experiment.figures_folder) for experiment in shown])
     return 1 if failures else 0
 
 

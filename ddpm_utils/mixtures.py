@@ -1,6 +1,7 @@
 """Degradations that mix x with something else: noise, another image, a spreading mask. See `degradations`."""
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
@@ -72,20 +73,22 @@ def flow(T: int = 100, severity: float = 1.0) -> Mixture:
     return Mixture(1 - s, s, draw_noise)
 
 
-def morph(partners: tuple[Tensor, Tensor], T: int = 100, severity: float = 1.0) -> Mixture:
+def morph(partners: Callable[[], tuple[Tensor, Tensor]], T: int = 100, severity: float = 1.0) -> Mixture:
     """z_t = √α_t·x + √(1−α_t)·c on the cosine schedule, with another image c in the place of noise.
 
     Args:
-        partners: what to draw c from, in training and held out, (n, 1, 28, 28) each (see `partners.load_partners`).
+        partners: loads what to draw c from, in training and held out, (n, 1, 28, 28) each (see
+            `partners.load_partners`), when a context is first drawn.
         T: the number of steps.
         severity: in (0, 1]: the share of the cosine schedule that the T steps go through.
 
     Raises:
         ValueError: if T or severity is out of range.
     """
+    loaded = cache(partners)
 
     def draw(count: int, generator: torch.Generator, held_out: bool = False) -> Images:
-        images = partners[held_out]
+        images = loaded()[held_out]
         return images[torch.randint(len(images), (count,), generator=generator)]
 
     signal, weight = _cosine(T, severity)

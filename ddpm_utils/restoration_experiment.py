@@ -15,7 +15,7 @@ from ddpm_utils.training_setup import TrainingSetup
 DEGRADATIONS: dict[str, tuple[Callable[..., Degradation], int]] = {
     "noise": (mixtures.noise, 1000),
     "flow": (mixtures.flow, 100),
-    "morph": (lambda T, severity: mixtures.morph(load_partners()[:2], T, severity), 100),
+    "morph": (lambda T, severity: mixtures.morph(lambda: load_partners()[:2], T, severity), 100),
     "blur": (GaussianBlur, 100),
     "heat": (HeatBlur, 100),
     "downsampling": (DownSampling, 27),

@@ -19,12 +19,14 @@ import papermill
 from ddpm_utils.checkpoints import write_bytes
 from ddpm_utils.data import PROJECT
 from ddpm_utils.experiment import Experiment
+from ddpm_utils.restoration_experiment import RestorationExperiment
 from ddpm_utils.table import to_markdown
 
 NOTEBOOKS = PROJECT / "notebooks"
 STRIPPED_KEYS = "metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution"
 
 
+PART_2 = "05_custom_degradation"
 FIRST_MINUTE = "first-minute"  # the run that the main job trains from scratch
 
 
@@ -88,7 +90,8 @@ def main_job(experiments: Iterable[Experiment], folder: Path, values: dict) -> l
     for name in values:
         if name == "run_name" or not any(name in p for p in parameters.values()):
             raise ValueError(f"there is no parameter {name!r} to change in this job.")
-    return [*chains, [Job("05_custom_degradation", {}, folder / "blur" / "05_custom_degradation.ipynb")]]
+    cold = {"dataset": "mnist", "weights": "shipped"}
+    return [*chains, [Job(PART_2, cold, folder / RestorationExperiment().slug / f"{PART_2}.ipynb")]]
 
 
 def execute(job: Job, threads: int, bar: int | None = None) -> Done:

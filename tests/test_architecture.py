@@ -56,6 +56,20 @@ ALLOWED: dict[str, set[str]] = {
     "properties": {"data", "degradations", "networks"},
     "cold_errors": {"degradations", "properties", "sampling"},
     "scalar_chain": {"latent_model", "schedules"},
+    "cold_plots": {"latent_model", "metrics", "plots", "scalar_chain"},
+    "shipping": {"checkpoints", "classifier", "data", "ledger", "training_setup"},
+    "restoration_evaluation": {
+        *("classifier", "cold", "data", "degradations", "ledger", "metrics", "mixtures"),
+        *("restoration_experiment", "sampling", "starts", "training"),
+    },
+    "restoration_recording": {
+        *("checkpoints", "classifier", "restoration_evaluation", "restoration_experiment", "shipping"),
+    },
+    "decoder_comparison": {
+        *("checkpoints", "data", "evaluation", "experiment", "ledger", "restoration_evaluation"),
+        *("sampling", "shipping", "training", "training_setup"),
+    },
+    "restoration_tables": {"decoder_comparison", "restoration_experiment", "restoration_recording", "table"},
 }
 
 

@@ -102,7 +102,7 @@ ALL = {
     "averaging": RowColumnAveraging(),
     "noise": mixtures.noise(50),
     "flow": mixtures.flow(20),
-    "morph": mixtures.morph(photo_patches(), 20),
+    "morph": mixtures.morph(photo_patches, 20),
     "fade": mixtures.GaussianFade(),
 }
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from ddpm_utils import sweep
+from ddpm_utils.restoration_experiment import DEGRADATIONS
 
 NOTEBOOKS = sorted(sweep.NOTEBOOKS.glob("*.ipynb"))
 COMPARED = 3  # cells with text output that nbval compares, at least, in each notebook
@@ -22,7 +23,11 @@ OTHER_PARAMETERS = {
     "02_training": [{"schedule": "linear", "T": 50, "epochs": 1, "batch_size": 1600, "network": "cnn_plane_norm"}],
     "03_sampling": [{"beta": 0.1, "T": 200, "calls": 10, "shown": 8}],
     "04_evaluation": [{"beta": 0.1, "T": 200, "calls": 8, "samples": 50, "images": 16, "weights": "shipped"}],
-    "05_custom_degradation": [{"T": 5, "seed": 1, "algorithm": 1, "batch_size": 128}],
+    "05_custom_degradation": [
+        *({"degradation": name, "calls": 10, "shown": 4} for name in DEGRADATIONS),
+        {"degradation": "blur", "sigma": 0.1, "algorithm": "1", "calls": 10},
+        {"degradation": "heat", "T": 5, "severity": 4.0, "norm": 1, "algorithm": "direct", "seed": 1},  # trains
+    ],
 }
 
 
