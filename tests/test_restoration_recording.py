@@ -16,8 +16,10 @@ SMALL = {"images": 20, "calls": 2, "calls_of_new": 1}
 
 
 @pytest.mark.parametrize("experiment", [*TRAINED, *FINE_TUNED, LARGE], ids=lambda experiment: experiment.slug)
-def test_results_are_those_of_the_shipped_weights(experiment):
-    results, decoder = load_results(experiment), experiment.load_decoder("shipped")
+def test_results_are_those_of_the_shipped_weights(experiment, output):
+    results = load_results(experiment)
+    assert results
+    decoder = experiment.load_decoder("shipped")
     assert results["weights"]["sha256"] == checkpoints.digest(decoder.network.state_dict())
     assert results["images"] == 1000
     assert decoder.description["epoch"] <= experiment.epochs
@@ -27,7 +29,7 @@ def test_results_are_those_of_the_shipped_weights(experiment):
     assert all(found["FID"] > found["FID floor"] > 0 for found in [*ways.values(), *results["new"].values()])
 
 
-def test_fine_tuned_weights_say_what_they_began_with():
+def test_fine_tuned_weights_say_what_they_began_with(output):
     for experiment in FINE_TUNED:
         assert experiment.load_decoder("shipped").description["first_weights"] == "shipped"
 
@@ -86,7 +88,7 @@ def test_decoders_that_were_not_trained_are_not_compared(output):
         decoder_comparison.record_decoders()
 
 
-def test_compared_decoders_are_recorded():
+def test_compared_decoders_are_recorded(output):
     found = load_decoders()
     for group, experiments in COMPARED.items():
         assert [(e["network"], e["epochs"]) for e in found[group]] == [(e.network, e.epochs) for e in experiments]
