@@ -49,11 +49,12 @@ def bound_2(
 ) -> Float[Tensor, " batch"]:
     """|e_T| + Σ Lip(Δ)·|r_t| of each image: no error of algorithm 2 is larger (norms over all pixels).
 
-    Lip(Δ) is taken at the first image's context.
+    Slow: one singular value decomposition for each step and image.
     """
     total, t = norms(start), degradation.T
     for latent in walk:
-        total = total + lipschitz(degradation, t, latent.t, context[:1]) * norms(latent.x_hat - x)
+        slopes = [lipschitz(degradation, t, latent.t, c) for c in context.split(1)]
+        total = total + torch.tensor(slopes).to(total) * norms(latent.x_hat - x)
         t = latent.t
     return total
 

@@ -46,7 +46,6 @@ def reverse_step(x: ScalarMixture, alpha: float, beta: float, z: float) -> Figur
     right.plot(fine, np.exp(log_normal(fine, mean, deviation)), color=RED, label="Gaussian with its mean and variance")
     left.set(xlabel="z$_{t−1}$", ylabel="density", ylim=(0, None))
     right.set(xlabel="z$_{t−1}$", ylim=(0, None))
-    right.margins(y=0.3)
     divergence = float(kl_to_gaussian(product))
     right.set_title(f"KL = {max(divergence, 0):.2g} nats", loc="left", fontsize=10)
     left.set_title(f"α$_{{t−1}}$ = {alpha:g}, β$_t$ = {beta:g}", loc="left", fontsize=10)

@@ -98,7 +98,8 @@ def train_experiment(experiment) -> None:
 def record(values: dict) -> None:
     """Evaluate a trained run at full size and write data/checkpoints/<slug>/.
 
-    Other sizes may be given as samples=, reconstructions=, calls=, full= and repeats=.
+    Other sizes may be given as samples=, reconstructions=, calls=, full= and repeats=; for a degradation as images=,
+    calls=, calls_of_new= and ablate=.
     """
     from ddpm_utils import recording, restoration_recording
 
@@ -147,7 +148,7 @@ def norms() -> None:
 
 
 def reproduce() -> None:
-    """Train both published runs, the lean decoder and the LayerNorm options, and measure them; then fill the README.
+    """Train and measure both published runs, the lean decoder, the LayerNorm options, and part 2; then fill the README.
 
     It replaces what data/checkpoints holds, needs the full MNIST and takes a night. Ctrl-C loses nothing: the same
     command goes on.

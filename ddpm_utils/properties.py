@@ -24,7 +24,7 @@ class Invertibility(NamedTuple):
     """What the singular values of D at one t say."""
 
     rank: int  # of 784, in double precision; below 784 D is not injective
-    condition: float  # largest over smallest singular value: how much an error of z_t can grow; inf if rank < 784
+    growth: float  # 1 over the smallest singular value: how much an error of z_t can grow; inf if rank < 784
     visible: int  # directions in which a full swing of the image still changes z_t by a grey level, 1/255
 
 
@@ -45,10 +45,10 @@ def singular_values(degradation: Degradation, t: int, context: Context) -> Float
 
 
 def invertibility(values: Float64[Tensor, "784"]) -> Invertibility:
-    """Rank, condition and visible directions from the singular values of D at one t."""
+    """Rank, growth and visible directions from the singular values of D at one t."""
     rank = int((values > values[0] * PIXELS * torch.finfo(torch.float64).eps).sum())
-    condition = (values[0] / values[-1]).item() if rank == PIXELS else float("inf")
-    return Invertibility(rank, condition, int((values > GREY_LEVEL).sum()))
+    growth = 1 / values[-1].item() if rank == PIXELS else float("inf")
+    return Invertibility(rank, growth, int((values > GREY_LEVEL).sum()))
 
 
 def lipschitz(degradation: Degradation, t: int, s: int, context: Context) -> float:
@@ -85,7 +85,8 @@ def neighbour_accuracy(
     contexts = [degradation.draw_context(len(part), generator) for part in (known, asked)]
     shares = []
     for t in steps:
-        there, here = (degradation(p.images, t, c).flatten(1) for p, c in zip((known, asked), contexts, strict=True))
+        latents = (degradation(p.images, t, c) for p, c in zip((known, asked), contexts, strict=True))
+        there, here = (z.flatten(1).double() for z in latents)  # near T distances are small differences
         nearest = torch.cdist(here, there).argmin(1)
         shares.append((known.labels[nearest] == asked.labels).float().mean().item())
     return shares

@@ -51,13 +51,15 @@ def part_2(train: Callable[[TrainingSetup], None], say: Callable[[str], None]) -
     """The restorations, their fine-tuning with a σ (after the blur that it begins with), and the prelude's decoders."""
     steps = []
     for e in [*cold.TRAINED, *cold.FINE_TUNED, cold.LARGE]:
-        steps.append(Step(f"train {e.title}, {e.epochs} epochs", e.epochs * 0.7, partial(train, e)))
+        minutes = e.epochs * (4 if e.network == "unet" else 0.7)
+        steps.append(Step(f"train {e.title}, {e.epochs} epochs", minutes, partial(train, e)))
         record = partial(cold.record_restoration, e, on_progress=say)
         steps.append(Step(f"record {e.title}", 5, record))
     compared = {e for group in decoder_comparison.COMPARED.values() for e in group}
     for e in sorted(compared, key=lambda e: (e.network, e.epochs)):
-        steps.append(Step(f"train {e.title}, {e.epochs} epochs", 20, partial(train, e)))
-    return [*steps, Step("decoders", 20, partial(decoder_comparison.record_decoders, on_progress=say))]
+        minutes = e.epochs * {"unet": 4, "cnn": 1}.get(e.network, 0.7)
+        steps.append(Step(f"train {e.title}, {e.epochs} epochs", minutes, partial(train, e)))
+    return [*steps, Step("decoders", 10, partial(decoder_comparison.record_decoders, on_progress=say))]
 
 
 def reproduce(steps: list[Step]) -> Iterator[str]:

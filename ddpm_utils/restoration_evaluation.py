@@ -14,7 +14,7 @@ from ddpm_utils.cold import ALGORITHMS, Rule, estimated, fresh
 from ddpm_utils.data import Dataset, Part
 from ddpm_utils.degradations import Degradation, Separable
 from ddpm_utils.ledger import compute_always, to_text
-from ddpm_utils.mixtures import Mixture, draw_noise
+from ddpm_utils.mixtures import GaussianFade, Mixture, draw_noise
 from ddpm_utils.restoration_experiment import RestorationExperiment
 from ddpm_utils.sampling import Decoder, Latent, Noise
 from ddpm_utils.training import generator_for, validate
@@ -155,8 +155,10 @@ def beginnings(degradation: Degradation, images: Many, *, ablate: bool = False) 
         images: to fit them to, clean.
         ablate: also one grey level for all, and jitter.
     """
-    if not isinstance(degradation, Separable):
+    if isinstance(degradation, Mixture | GaussianFade):
         return {"a new context": starts.Forgotten(degradation, images)}
+    if not isinstance(degradation, Separable):
+        return {"Gaussian mixture": starts.Fitted(degradation, images)}
     found = {"uniform grey, fitted level": starts.Grey(degradation, images)}
     if ablate:
         found["uniform grey, one level"] = starts.Grey(degradation, images, spread=0.0)

@@ -80,7 +80,9 @@ class RestorationExperiment(TrainingSetup):
     @property
     def description(self) -> dict:
         """What two runs must share for one to continue the other, apart from their data."""
-        return super().description | ({} if self.first_weights == "random" else {"first_weights": self.first_weights})
+        if self.first_weights == "random":
+            return super().description
+        return super().description | {"first_weights": checkpoints.digest(self.first_network().state_dict())}
 
     def first_network(self) -> nn.Module:
         """The network that a new run begins with.

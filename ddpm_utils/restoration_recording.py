@@ -7,13 +7,11 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
-
-from ddpm_utils import checkpoints
+from ddpm_utils import checkpoints, data
 from ddpm_utils.classifier import load_classifier
 from ddpm_utils.restoration_evaluation import evaluate_restoration
 from ddpm_utils.restoration_experiment import DEGRADATIONS, RestorationExperiment
-from ddpm_utils.shipping import ledger_for, named_data, ship_weights
+from ddpm_utils.shipping import ledger_for, minutes_alone, named_data, ship_weights
 
 EPOCHS = {"blur": 42}  # 30 minutes of one core, as the coursework's main model
 OTHER_EPOCHS = 12  # 8 to 10 minutes
@@ -33,10 +31,11 @@ SIZES = {"images": 1000, "calls": 100, "calls_of_new": 25, "ablate": False}
 
 def usual_sizes(experiment: RestorationExperiment) -> dict[str, int]:
     """Fewer calls with a σ and for the large U-Net; the ablation of the start for the published blur alone."""
-    less = (
-        {"calls": 50, "calls_of_new": 10} if experiment.network == "unet" else {"calls": 50} if experiment.sigma else {}
-    )
-    return SIZES | less | {"ablate": experiment.slug == RestorationExperiment("blur").slug}
+    if experiment.network == "unet":
+        return SIZES | {"calls": 50, "calls_of_new": 10}
+    if experiment.sigma:
+        return SIZES | {"calls": 50}
+    return SIZES | {"ablate": experiment.slug == RestorationExperiment("blur").slug}
 
 
 def record_restoration(
@@ -61,6 +60,8 @@ def record_restoration(
         if not isinstance(value, int):
             raise ValueError(f"{name} must be an integer, not {value!r}.")
     dataset = named_data(experiment)
+    if experiment.degradation == "morph":
+        data.load("fashion_mnist")  # else its partners would be others, offline
     folder = experiment.shipped_folder
     if (experiment.run_folder / "best.safetensors").exists():
         ship_weights(experiment)
@@ -73,7 +74,7 @@ def record_restoration(
     results = {
         "experiment": experiment.identity,
         "weights": decoder.description | {"sha256": checkpoints.digest(decoder.network.state_dict())},
-        "minutes": round(pd.read_csv(folder / "losses.csv").seconds.sum() / 60, 1),
+        "minutes": minutes_alone(folder / "losses.csv"),
         **evaluate_restoration(experiment, dataset, decoder.network, **sizes, remember=remember),
         "data sha256": dataset.sha256,
         "classifier sha256": load_classifier()[1]["sha256"],

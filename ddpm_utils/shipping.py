@@ -30,16 +30,43 @@ def ship_weights(experiment: TrainingSetup) -> Path:
     """Copy a finished run's best weights, rounded to 8 bits, and its history to the shipped folder; returns it.
 
     Raises:
-        CheckpointError: if there is no such run, or its cycle of the learning rate has not come to its end.
+        CheckpointError: if there is no such run, it is of other data, or its cycle of the learning rate has not come
+            to its end.
     """
     run, folder = experiment.run_folder, experiment.shipped_folder
     best, label = checkpoints.load(run / "best.safetensors")
-    done = len(pd.read_csv(run / "losses.csv"))
-    if done < label.get("epochs", 1):
-        raise checkpoints.CheckpointError(f"{run} has made {done} of {label['epochs']} epochs: finish it first.")
+    if label["dataset"] != experiment.dataset:
+        raise checkpoints.CheckpointError(f"{run} was trained on {label['dataset']}, not on {experiment.dataset}.")
+    require_finished(experiment)
     checkpoints.save(folder / "weights.safetensors", checkpoints.compress(best), label)
     checkpoints.write_bytes(folder / "losses.csv", (run / "losses.csv").read_bytes())
     return folder
+
+
+def require_finished(experiment: TrainingSetup) -> None:
+    """Refuse a run that has not made all of its experiment's epochs.
+
+    Raises:
+        CheckpointError: if there is no run, or it is not finished.
+    """
+    path = experiment.run_folder / "losses.csv"
+    if not path.exists():
+        raise checkpoints.CheckpointError(f"{path.parent} holds no run: train it first.")
+    done = len(pd.read_csv(path))
+    if done < experiment.epochs:
+        raise checkpoints.CheckpointError(
+            f"{path.parent} has made {done} of {experiment.epochs} epochs: finish it first."
+        )
+
+
+def minutes_alone(losses: Path) -> float:
+    """How long a training takes that has the machine for itself: its fastest epoch, times its epochs.
+
+    Args:
+        losses: its losses.csv.
+    """
+    seconds = pd.read_csv(losses).seconds
+    return round(len(seconds) * seconds.min() / 60, 1)
 
 
 def ledger_for(

@@ -51,7 +51,7 @@ def test_a_mixtures_singular_values_are_its_signal():
     noise = mixtures.noise(T)
     found = singular_values(noise, 7, context_of(noise))
     torch.testing.assert_close(found, torch.full((784,), float(noise.signal[7]), dtype=torch.float64))
-    assert invertibility(found) == (784, pytest.approx(1), 784)
+    assert invertibility(found) == (784, pytest.approx(1 / noise.signal[7]), 784)
 
 
 def test_a_fades_singular_values_are_its_mask():
@@ -64,13 +64,13 @@ def test_a_fades_singular_values_are_its_mask():
 def test_down_sampling_keeps_as_many_directions_as_boxes():
     down = DownSampling(27)
     found = invertibility(singular_values(down, 14, context_of(down)))
-    assert (found.rank, found.condition) == (14 * 14, float("inf"))
+    assert (found.rank, found.growth) == (14 * 14, float("inf"))
 
 
 def test_averaging_is_invertible_until_its_end():
     averaging = RowColumnAveraging(T)
     middle, last = (invertibility(singular_values(averaging, t, context_of(averaging))) for t in (3, T))
-    assert (middle.rank, middle.condition) == (784, pytest.approx(1 / (1 - 3 / 5)))
+    assert (middle.rank, middle.growth) == (784, pytest.approx(1 / (1 - 3 / 5)))
     assert last.rank == 1
 
 
@@ -126,9 +126,10 @@ def test_recursions_say_what_walks_measure(degradation, steps, x):
         torch.testing.assert_close(error, said, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("degradation", [HeatBlur(T), RowColumnAveraging(T), mixtures.flow(T)], ids=by_class)
+@pytest.mark.parametrize("degradation", [HeatBlur(T), mixtures.flow(T), mixtures.GaussianFade(T)], ids=by_class)
 def test_no_error_is_larger_than_its_bound(degradation, x):
-    context = context_of(degradation, 4)
+    x = x[:2]
+    context = context_of(degradation, 2)
     z = degradation(x, T, context)
     walk = list(cold_2(wrong, degradation, z, context))
     last = cold_errors.measured(walk, degradation, x, context)[-1]

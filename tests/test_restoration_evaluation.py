@@ -143,6 +143,38 @@ def test_evaluation_of_a_network_that_knows_the_answer(digits, x):
     }  # fmt: skip
 
 
+class Offset(nn.Module):
+    """Answers with given images, 0.1 too bright at t = T."""
+
+    def __init__(self, answers):
+        super().__init__()
+        self.answers = answers
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, z, time):
+        return self.answers + 0.1 * (time[0] == 1) if len(z) == len(self.answers) else z
+
+
+def test_errors_are_told_where_they_are(digits, x):
+    """A blur takes R's 0.1 at T on to the next z, where algorithm 1's only error is; the next answer is right."""
+    found = evaluate_restoration(RestorationExperiment("heat", T=4), digits, Offset(x), images=COUNT, calls=2)
+    errors = found["restored"]["algorithm 1"]["errors"]
+    assert errors["t"] == [0, 2]
+    assert errors["z"] == pytest.approx([0, 0.1], abs=1e-5)
+    assert errors["x̂"] == pytest.approx([0, 0.1], abs=1e-5)
+
+
+def test_evaluation_adds_sigma_once(digits, x):
+    """With R(z) = z the direct answer is the noisy z_T: its error is that of z_T and σ², put together."""
+    nothing = Known(torch.zeros(1, 1, 28, 28))
+    errors = []
+    for sigma in (0.0, 0.2):
+        experiment = RestorationExperiment("heat", T=4, severity=0.001, sigma=sigma)
+        found = evaluate_restoration(experiment, digits, nothing, images=COUNT, calls=1, calls_of_new=1)
+        errors.append(found["restored"]["direct R"]["errors"]["x̂"][0])
+    assert errors == [pytest.approx(0, abs=0.01), pytest.approx(0.2, rel=0.03)]
+
+
 def test_evaluation_of_a_network_that_does_nothing(digits):
     """The direct answer is z_T itself; the test loss is the mean squared distance of z_t and x."""
     experiment = RestorationExperiment("flow", T=4)

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from ddpm_utils import checkpoints, decoder_comparison
+from ddpm_utils import checkpoints, decoder_comparison, restoration_recording
 from ddpm_utils.checkpoints import CheckpointError
 from ddpm_utils.decoder_comparison import COMPARED, decoder_table, load_decoders, measure
 from ddpm_utils.experiment import Experiment
@@ -22,7 +22,8 @@ def test_results_are_those_of_the_shipped_weights(experiment, output):
     decoder = experiment.load_decoder("shipped")
     assert results["weights"]["sha256"] == checkpoints.digest(decoder.network.state_dict())
     assert results["images"] == 1000
-    assert decoder.description["epoch"] <= experiment.epochs
+    assert (decoder.description["epochs"], decoder.description["dataset"]) == (experiment.epochs, "mnist")
+    assert results["calls"] == min(restoration_recording.usual_sizes(experiment)["calls"], experiment.T)
     ways = results["restored"]
     assert list(ways)[:4] == ["degraded", "direct R", "algorithm 1", "algorithm 2"]
     assert ways["direct R"]["corrected"]["RMSE"] < ways["degraded"]["corrected"]["RMSE"]
@@ -30,8 +31,9 @@ def test_results_are_those_of_the_shipped_weights(experiment, output):
 
 
 def test_fine_tuned_weights_say_what_they_began_with(output):
+    first = checkpoints.digest(RestorationExperiment("blur").load_decoder("shipped").network.state_dict())
     for experiment in FINE_TUNED:
-        assert experiment.load_decoder("shipped").description["first_weights"] == "shipped"
+        assert experiment.load_decoder("shipped").description["first_weights"] == first
 
 
 def test_fine_tuning_begins_with_the_shipped_weights(output):
@@ -94,5 +96,7 @@ def test_compared_decoders_are_recorded(output):
         assert [(e["network"], e["epochs"]) for e in found[group]] == [(e.network, e.epochs) for e in experiments]
     assert len({entry["epochs"] for entry in found["equal epochs"]}) == 1
     assert list(decoder_table(found["equal epochs"]).network) == ["cnn", "lean_unet", "unet"]
-    for experiment in COMPARED["published pair"]:
-        assert experiment.load_decoder("shipped").description["network"] == experiment.network
+    for entry, experiment in zip(found["published pair"], COMPARED["published pair"], strict=True):
+        decoder = experiment.load_decoder("shipped")
+        assert entry["weights sha256"] == checkpoints.digest(decoder.network.state_dict())
+        assert decoder.description["epochs"] == experiment.epochs

@@ -103,8 +103,26 @@ def test_small_steps_are_gaussian():
     assert all(loss > 0 for loss in losses)
 
 
+def test_mean_over_z_by_another_integrator(uneven):
+    beta, after = 0.2, diffused(uneven, 0.8)
+
+    def integrand(z):
+        return np.exp(after.log_density(z)) * kl_to_gaussian(reverse(uneven, beta, z))
+
+    expected = quad(integrand, -6, 6, points=[-1, 0.3, 0.8], limit=200)[0]
+    assert mean_kl(uneven, beta) == pytest.approx(expected, rel=1e-4)
+
+
+def test_the_last_step_back_starts_from_x_itself():
+    """α_{t−1} at t = 1 is 1, so that q(z_0) is q(x)."""
+    schedule = schedules.linear(T=20)
+    found = mean_kl_over_steps(two_peaks(), schedule, [1, 7])
+    before = diffused(two_peaks(), schedule.alpha[6])
+    assert found.tolist() == [mean_kl(two_peaks(), schedule.beta[1]), mean_kl(before, schedule.beta[7])]
+
+
 def test_large_beta_is_further_along_at_the_same_step():
-    """At the same t a large β loses less: q(z_{t−1}) has become Gaussian already."""
+    """At the same t, once past the first few, a large β loses less: q(z_{t−1}) has become Gaussian already."""
     low, high = schedules.constant(beta=0.001, T=200), schedules.constant(beta=0.1, T=200)
     small, large = (mean_kl_over_steps(two_peaks(), schedule, [100])[0] for schedule in (low, high))
     assert large < small
