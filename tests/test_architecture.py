@@ -63,7 +63,8 @@ ALLOWED: dict[str, set[str]] = {
         *("restoration_experiment", "sampling", "starts", "training"),
     },
     "restoration_recording": {
-        *("checkpoints", "classifier", "restoration_evaluation", "restoration_experiment", "shipping"),
+        *("checkpoints", "classifier", "data", "restoration_evaluation"),
+        *("restoration_experiment", "shipping"),
     },
     "decoder_comparison": {
         *("checkpoints", "data", "evaluation", "experiment", "ledger", "restoration_evaluation"),
