@@ -152,13 +152,13 @@ def distance_over_sigma(sigmas: Sequence[float], curves: Mapping[str, Sequence[f
         curves: label → FID at each σ.
         floor: FID of real images against other real ones.
     """
-    figure, ax = plt.subplots(figsize=(6, 3))
+    figure, ax = plt.subplots(figsize=(7.6, 3))
     for (colour, line), marker, (label, values) in zip(STYLES, "os^D", curves.items(), strict=False):
         ax.plot(range(len(sigmas)), values, line, marker=marker, color=colour, label=label)
     ax.axhline(floor, color=GREY, linestyle=":", label="real against real")
     ax.set_xticks(range(len(sigmas)), [f"{sigma:g}" for sigma in sigmas])
     ax.set(xlabel="σ, in units of pixels", ylabel="FID, digit classifier", ylim=(0, None))
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

@@ -10,16 +10,17 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
 from ddpm_utils import checkpoints
 from ddpm_utils.data import PROJECT, Dataset
-from ddpm_utils.evaluation import generate, reconstruct
+from ddpm_utils.evaluation import NO_SIGNAL, START_SEED, reconstruct, reverse
 from ddpm_utils.experiment import Experiment
 from ddpm_utils.ledger import to_text
 from ddpm_utils.restoration_evaluation import SHOWN, Judge
-from ddpm_utils.sampling import estimate
+from ddpm_utils.sampling import estimate, sample
 from ddpm_utils.shipping import ledger_for, minutes_alone, named_data, require_finished, ship_weights
 from ddpm_utils.training import validate, validation_steps
 from ddpm_utils.training_setup import Decoder
@@ -87,14 +88,20 @@ def record_decoders(*, on_progress: Callable[[str], None] = print, **sizes: int)
 
 
 def measure(experiment: Experiment, dataset: Dataset, decoder: Decoder, *, images: int, calls: int) -> dict:
-    """One decoder: its size, its times, its loss over t, and what it draws and restores in so many calls."""
+    """One decoder: its size, its times, its loss over t, and what it draws and restores in so many calls.
+
+    Both begin at the last step with α_t ≥ 1e-4, where z_t is noise for all that matters. Few calls cannot begin at the
+    cosine schedule's T: the first one would divide the error of ε̂ by √α_T = 5e-5.
+    """
     network, schedule = decoder.network, experiment.noise_schedule
+    last = int(np.flatnonzero(schedule.alpha >= NO_SIGNAL)[-1])
+    sampler = reverse(network, schedule.subset(range(1, last + 1)), calls)
     judge = Judge(dataset, images)
     test = dataset.test.images
     losses = validate(network, experiment.objective, test, seed=experiment.seed)
     part = (validation_steps(len(test), schedule.T, seed=experiment.seed) - 1) * TIMES // schedule.T
-    drawn = generate(experiment, dataset, decoder, images, calls=calls)
-    restored = reconstruct(experiment, decoder, judge.originals.images, calls=calls)
+    drawn, _ = sample(sampler, range(START_SEED, START_SEED + images))
+    restored = reconstruct(experiment, decoder, judge.originals.images, calls=calls, t=last)
     return {
         "network": experiment.network,
         "epochs": experiment.epochs,
@@ -105,6 +112,7 @@ def measure(experiment: Experiment, dataset: Dataset, decoder: Decoder, *, image
         "test loss": losses.mean().item(),
         "loss by t": [losses[part == k].mean().item() for k in range(TIMES)],
         "calls": calls,
+        "from step": last,
         "images": images,
         "new": judge.distances(drawn) | {"pictures": to_text(drawn[:SHOWN])},
         "restored": judge.quality(restored) | judge.distances(restored),

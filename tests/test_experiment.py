@@ -164,7 +164,7 @@ def test_trains_where_there_is_nothing_and_says_so(tiny):
     assert not decoder.network.training
     assert not any(parameter.requires_grad for parameter in decoder.network.parameters())
     again = tiny.load_decoder()
-    assert again.source.startswith("Weights from the run of 02_training")
+    assert again.source.startswith("Weights from your own run")
     assert checkpoints.digest(again.network.state_dict()) == checkpoints.digest(decoder.network.state_dict())
 
 
@@ -181,7 +181,7 @@ def test_the_own_run_comes_before_the_shipped_one(tiny, monkeypatch):
     ship(tiny)
     assert "trained here just now" in tiny.load_decoder("run").source
     monkeypatch.setattr(Experiment, "train", refused)
-    assert "from the run of 02_training" in tiny.load_decoder("auto").source
+    assert "from your own run" in tiny.load_decoder("auto").source
     assert "shipped with the project" in tiny.load_decoder("shipped").source
 
 
