@@ -25,9 +25,11 @@ def load_partners() -> tuple[Images, HeldOut, str]:
     cut_outs, others = photo_patches()
     try:
         fashion = data.load("fashion_mnist")
-    except data.DataError as error:
-        reason = str(error).rstrip(".")
-        return cut_outs, others, f"Digits morph into cut-outs of photographs that scikit-learn ships, since {reason}."
+    except data.DataError:
+        line = (
+            "Digits morph into cut-outs of photographs that scikit-learn ships, since Fashion-MNIST cannot be had here."
+        )
+        return cut_outs, others, line
     repeats = -(-len(fashion.train) // len(cut_outs))
     train = torch.cat([fashion.train.images, cut_outs.repeat(repeats, 1, 1, 1)[: len(fashion.train)]])
     return train, fashion.test.images, f"Digits morph into Fashion-MNIST's test images. {fashion.source}"

@@ -19,8 +19,8 @@ from ddpm_utils.latent_model import Values, log_normal
 from ddpm_utils.schedules import NoiseSchedule
 
 WIDTH = 12.0  # quadrature runs over so many standard deviations to both sides, where a Gaussian has fallen to 1e-32
-POINTS = 2001  # of the quadrature over z_{t−1}; as smooth as these densities are, the trapezoidal rule is then exact
-CONDITIONS = 401  # of the one over z_t
+POINTS = 1501  # of the quadrature over z_{t−1}; as smooth as these densities are, the trapezoidal rule is then exact
+CONDITIONS = 201  # of the one over z_t
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,9 @@ def ship_weights(experiment: TrainingSetup) -> Path:
     if label["dataset"] != experiment.dataset:
         raise checkpoints.CheckpointError(f"{run} was trained on {label['dataset']}, not on {experiment.dataset}.")
     require_finished(experiment)
-    checkpoints.save(folder / "weights.safetensors", checkpoints.compress(best), label)
+    path = folder / "weights.safetensors"
+    if not (path.exists() and checkpoints.load(path)[1] == label):  # a run that is shipped already stays as it is
+        checkpoints.save(path, checkpoints.compress(best), label)
     checkpoints.write_bytes(folder / "losses.csv", (run / "losses.csv").read_bytes())
     return folder
 
