@@ -15,7 +15,7 @@ run: $(STAMP) ## the main job: all notebooks for both published schedules, figur
 	$(BIN)/ddpm run
 
 test: $(STAMP) lint ## all tests, and the committed notebooks executed and compared
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check
