@@ -103,11 +103,13 @@ def record(values: dict) -> None:
     """
     from ddpm_utils import recording, restoration_recording
 
-    cold = "degradation" in values
-    module, write = (restoration_recording, "record_restoration") if cold else (recording, "record")
-    sizes = {name: values[name] for name in values if name in module.SIZES}
-    others = {name: value for name, value in values.items() if name not in module.SIZES}
-    print(relative(getattr(module, write)(make_experiment({"dataset": "mnist"} | others), **sizes)))
+    if "degradation" in values:
+        write, known = restoration_recording.record_restoration, restoration_recording.SIZES
+    else:
+        write, known = recording.record, recording.SIZES
+    sizes = {name: value for name, value in values.items() if name in known}
+    others = {name: value for name, value in values.items() if name not in known}
+    print(relative(write(make_experiment({"dataset": "mnist"} | others), **sizes)))
 
 
 def ship(values: dict) -> None:

@@ -16,10 +16,9 @@ from ddpm_utils.data import Dataset, Part
 from ddpm_utils.experiment import Experiment
 from ddpm_utils.forward import diffuse
 from ddpm_utils.ledger import compute_always
-from ddpm_utils.objectives import NoisePrediction
 from ddpm_utils.sampling import Latent, MatchedStart, Noise, ancestral, sample, standard_start
 from ddpm_utils.schedules import NoiseSchedule
-from ddpm_utils.training import generator_for, validate
+from ddpm_utils.training import generator_for, mean_loss
 from ddpm_utils.training_setup import Decoder
 
 START_SEED = 1_000_000  # seeds of unconditional samples: this and following ones
@@ -106,8 +105,8 @@ def evaluate(
 
 
 def _test_loss(experiment: Experiment, decoder: Decoder, test: Tensor) -> dict[str, float]:
-    losses = validate(decoder.network, NoisePrediction(experiment.noise_schedule), test, seed=experiment.seed)
-    return {"test loss": losses.mean().item(), "test loss standard error": (losses.std() / len(test) ** 0.5).item()}
+    mean, error = mean_loss(decoder.network, experiment.objective, test, seed=experiment.seed)
+    return {"test loss": mean, "test loss standard error": error}
 
 
 def _reconstruction(experiment: Experiment, decoder: Decoder, x: Tensor, *, calls: int, full: int) -> dict:

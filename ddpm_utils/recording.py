@@ -27,7 +27,7 @@ from ddpm_utils.evaluation import RESTORE_SEED, degrade, evaluate, generate
 from ddpm_utils.experiment import LEAN, PUBLISHED, Experiment
 from ddpm_utils.explanations import explain
 from ddpm_utils.sampling import ancestral, sample
-from ddpm_utils.shipping import ledger_for, named_data
+from ddpm_utils.shipping import check_sizes, ledger_for, named_data
 from ddpm_utils.table import footnotes, table_1, to_markdown
 from ddpm_utils.training_setup import Decoder
 
@@ -100,9 +100,7 @@ def record(experiment: Experiment, *, on_progress: Callable[[str], None] = print
         ValueError: if a size is not an integer, or larger than the data set allows.
         DataError: if the data set cannot be had.
     """
-    for name, value in sizes.items():
-        if not isinstance(value, int):
-            raise ValueError(f"{name} must be an integer, not {value!r}.")
+    check_sizes(sizes)
     dataset = named_data(experiment)
     folder = experiment.shipped_folder
     if (experiment.run_folder / "best.safetensors").exists():

@@ -1,36 +1,27 @@
 """What one trained restoration can do: images restored from z_T in each way, new ones from each way to draw z_T."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from ddpm_utils import metrics, starts
 from ddpm_utils.classifier import load_classifier
-from ddpm_utils.cold import ALGORITHMS, Rule, estimated, fresh
 from ddpm_utils.data import Dataset, Part
 from ddpm_utils.degradations import Degradation, Separable
 from ddpm_utils.ledger import compute_always, to_text
 from ddpm_utils.mixtures import GaussianFade, Mixture, draw_noise
 from ddpm_utils.restoration_experiment import RestorationExperiment
-from ddpm_utils.sampling import Decoder, Latent, Noise
-from ddpm_utils.training import generator_for, validate
+from ddpm_utils.sampling import Decoder
+from ddpm_utils.training import generator_for, mean_loss
+from ddpm_utils.walks import default_rule, degrade, restore, stations, visited
 
 Many = Float[Tensor, "n 1 28 28"]
 
-RULES = ("known", "estimated", "fresh")
-"""The samplers' context: the one that degraded the image, what z_t and x̂ say of it, or a new one at each step."""
 JITTERS = (0.003, 0.01, 0.03)  # of the uniform grey start, in the units of pixels
 SHOWN = 10  # pictures that are kept of each kind
-BATCH = 250
-
-
-def default_rule(degradation: Degradation) -> str:
-    """ "estimated" where the context can be solved for; else "known", as the place of a mask is when one repairs it."""
-    return "estimated" if isinstance(degradation, Mixture) else "known"
 
 
 def ways(degradation: Degradation) -> dict[str, tuple[str, str]]:
@@ -40,112 +31,6 @@ def ways(degradation: Degradation) -> dict[str, tuple[str, str]]:
     if isinstance(degradation, Mixture) and degradation.draw is draw_noise:
         found["algorithm 1, fresh ε"] = ("1", "fresh")
     return found
-
-
-def visited(T: int, most: int, last: int | None = None) -> list[int]:
-    """At most so many of the steps 1…last (T if None), evenly spread, with the last among them."""
-    last = T if last is None else last
-    return sorted({max(1, round(last * k / most)) for k in range(1, most + 1)})
-
-
-def stations(steps: Sequence[int], most: int) -> list[int]:
-    """At most so many of the t's that a walk over these steps arrives at, evenly spread, 0 among them."""
-    arrivals = [0, *steps[:-1]]
-    spread = np.linspace(0, len(arrivals) - 1, min(most, len(arrivals)))
-    return [arrivals[round(place)] for place in spread]
-
-
-def degrade(
-    degradation: Degradation, images: Many, t: int | None = None, *, sigma: float = 0.0, seed: int = 0
-) -> tuple[Many, Tensor]:
-    """z_t = D(x, t, context) + σε of each image (z_T if t is None), with a held-out context each; and the contexts."""
-    context = degradation.draw_context(len(images), generator_for(seed, "context"), held_out=True)
-    z = degradation(images, degradation.T if t is None else t, context)
-    noise = torch.randn(z.shape, generator=generator_for(seed, "sigma")) if sigma and t != 0 else 0.0
-    return z + sigma * noise, context
-
-
-@torch.inference_mode()
-def restore(
-    network: Decoder,
-    degradation: Degradation,
-    z: Many,
-    context: Tensor,
-    algorithm: str,
-    *,
-    rule: str | None = None,
-    steps: Sequence[int] | None = None,
-    sigma: float = 0.0,
-    keep: Sequence[int] = (),
-) -> tuple[Many, dict[int, Latent]]:
-    """Walk back from z in batches.
-
-    Args:
-        network: R(z, t/T).
-        z: latents at the last of the steps.
-        context: of each; what the algorithm makes of it depends on the rule.
-        algorithm: one of `cold.ALGORITHMS`.
-        rule: one of `RULES`; by default `default_rule`.
-        steps: the t's to visit; by default all.
-        sigma: σ that the network was trained with.
-        keep: the t's whose latents to return as well.
-
-    Returns:
-        the images, and the latents by t.
-
-    Raises:
-        ValueError: if the algorithm or the rule is unknown.
-    """
-    rule = rule or default_rule(degradation)
-    for name, value, allowed in (("algorithm", algorithm, ALGORITHMS), ("rule", rule, RULES)):
-        if value not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
-    images, kept = [], {t: [] for t in keep}
-    for first in range(0, len(z), BATCH):
-        part = slice(first, first + BATCH)
-        noise = Noise(range(first, first + len(z[part])))
-        contexts: dict[str, Tensor | Rule] = {"known": context[part], "estimated": estimated(degradation)}
-        walk = ALGORITHMS[algorithm](
-            network, degradation, z[part], (contexts | {"fresh": fresh(noise)})[rule], noise, steps=steps, sigma=sigma
-        )
-        latent = None
-        for latent in walk:
-            if latent.t in kept:
-                kept[latent.t].append(latent)
-        images.append(latent.z)
-    joined = {t: Latent(t, *(torch.cat(v) for v in list(zip(*found, strict=True))[1:])) for t, found in kept.items()}
-    return torch.cat(images), joined
-
-
-def there_and_back(
-    network: Decoder,
-    degradation: Degradation,
-    image: Float[Tensor, "1 1 28 28"],
-    t: int,
-    algorithm: str,
-    *,
-    sigma: float = 0.0,
-    calls: int = 24,
-    shown: int = 7,
-    seed: int = 0,
-) -> tuple[Float[Tensor, "stages 1 28 28"], Float[Tensor, "latents 1 28 28"]]:
-    """One image's way to z_t, and its way back to an estimate of itself: what a panel shows.
-
-    Args:
-        t: how far to go, in 1…T.
-        algorithm, sigma: see `restore`.
-        calls: at most so many steps on the way back.
-        shown: so many latents of each way, at most.
-
-    Returns:
-        z_0 = x … z_t, and the latents of the way back, the estimate first.
-    """
-    z, context = degrade(degradation, image, t, sigma=sigma, seed=seed)
-    stages = [degradation(image, s, context) for s in stations([*range(1, t + 1), t + 1], shown)]
-    steps = visited(degradation.T, calls, t)
-    keep = [0] if algorithm == "direct" else stations(steps, shown)
-    _, latents = restore(network, degradation, z, context, algorithm, steps=steps, sigma=sigma, keep=keep)
-    return torch.cat([*stages[:-1], z]), torch.cat([latents[s].z for s in keep])
 
 
 def beginnings(degradation: Degradation, images: Many, *, ablate: bool = False) -> dict[str, starts.Start]:
@@ -195,8 +80,10 @@ def evaluate_restoration(
         raise ValueError(f"images must be in 20…{len(dataset.test) // 2}, half of the test images, not {images}.")
     judge = Judge(dataset, images)
     degradation = experiment.process
-    losses = remember("test loss", lambda: _test_loss(experiment, dataset, network))
-    result = {"images": images, "calls": min(calls, degradation.T), **losses}
+    test = dataset.test.images
+    loss, error = remember("loss", lambda: mean_loss(network, experiment.objective, test, seed=experiment.seed))
+    result = {"images": images, "calls": min(calls, degradation.T)}
+    result |= {"test loss": loss, "test loss standard error": error}
     result["restored"] = {
         label: remember(f"restored, {label}", lambda way=way: _restored(experiment, network, judge, way, calls))
         for label, way in {"degraded": None, **ways(degradation)}.items()
@@ -230,18 +117,9 @@ class Judge:
     def quality(self, images: Many) -> dict:
         """RMSE, SSIM and PSNR to the originals by both protocols, and the share whose digit is still the same."""
         labels = self.classifier(images.clamp(-0.5, 0.5)).argmax(1)
-        return {
-            **{
-                protocol: metrics.image_quality(images, self.originals.images, protocol)
-                for protocol in metrics.PROTOCOLS
-            },
-            "class kept": (labels == self.originals.labels).float().mean().item(),
-        }
-
-
-def _test_loss(experiment: RestorationExperiment, dataset: Dataset, network: Decoder) -> dict[str, float]:
-    losses = validate(network, experiment.objective, dataset.test.images, seed=experiment.seed)
-    return {"test loss": losses.mean().item(), "test loss standard error": (losses.std() / len(losses) ** 0.5).item()}
+        kept = (labels == self.originals.labels).float().mean().item()
+        x = self.originals.images
+        return {p: metrics.image_quality(images, x, p) for p in metrics.PROTOCOLS} | {"class kept": kept}
 
 
 def _restored(
@@ -288,4 +166,4 @@ def _of_others(degradation: Degradation, dataset: Dataset) -> starts.Start:
 
 
 def _rmse(a: Many, b: Many) -> float:
-    return float(np.sqrt((a - b).square().mean().item()))
+    return (a - b).square().mean().sqrt().item()

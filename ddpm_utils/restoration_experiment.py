@@ -24,7 +24,6 @@ DEGRADATIONS: dict[str, tuple[Callable[..., Degradation], int]] = {
 }
 """The degradations by name, what the notebook's `degradation` parameter may be, and the T of each by default."""
 
-
 FIRST_WEIGHTS = ("random", "shipped")
 
 

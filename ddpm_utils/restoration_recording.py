@@ -11,7 +11,7 @@ from ddpm_utils import checkpoints, data
 from ddpm_utils.classifier import load_classifier
 from ddpm_utils.restoration_evaluation import evaluate_restoration
 from ddpm_utils.restoration_experiment import DEGRADATIONS, RestorationExperiment
-from ddpm_utils.shipping import ledger_for, minutes_alone, named_data, ship_weights
+from ddpm_utils.shipping import check_sizes, ledger_for, minutes_alone, named_data, ship_weights
 
 EPOCHS = {"blur": 42}  # 30 minutes of one core, as the coursework's main model
 OTHER_EPOCHS = 12  # 8 to 10 minutes
@@ -56,9 +56,7 @@ def record_restoration(
         DataError: if the data set cannot be had.
         CheckpointError: if the run is not finished, or there are neither run nor shipped weights.
     """
-    for name, value in sizes.items():
-        if not isinstance(value, int):
-            raise ValueError(f"{name} must be an integer, not {value!r}.")
+    check_sizes(sizes)
     dataset = named_data(experiment)
     if experiment.degradation == "morph":
         data.load("fashion_mnist")  # else its partners would be others, offline

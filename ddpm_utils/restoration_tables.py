@@ -73,7 +73,7 @@ def readme_tables() -> str:
     """What the README shows of part 2, in Markdown."""
     titles = {
         "Restored from z_T (1,000 test digits)": restored_table(),
-        "New digits, FID by start": starts_table(),
+        "New digits, FID by start (the morph's new context: a held-out Fashion-MNIST image)": starts_table(),
         "The published pair": published_pair(),
     }
     return "\n\n".join(f"**{title}**\n\n{to_markdown(table)}" for title, table in titles.items())

@@ -26,6 +26,17 @@ def named_data(experiment: TrainingSetup) -> Dataset:
     return dataset
 
 
+def check_sizes(sizes: dict) -> None:
+    """Refuse sizes of a measurement that are not integers.
+
+    Raises:
+        ValueError: at the first one.
+    """
+    for name, value in sizes.items():
+        if not isinstance(value, int):
+            raise ValueError(f"{name} must be an integer, not {value!r}.")
+
+
 def ship_weights(experiment: TrainingSetup) -> Path:
     """Copy a finished run's best weights, rounded to 8 bits, and its history to the shipped folder; returns it.
 
@@ -46,7 +57,7 @@ def ship_weights(experiment: TrainingSetup) -> Path:
 
 
 def require_finished(experiment: TrainingSetup) -> None:
-    """Refuse a run that has not made all of its experiment's epochs.
+    """Refuse a run that has not made all epochs of its experiment, or of its own cycle of the learning rate.
 
     Raises:
         CheckpointError: if there is no run, or it is not finished.
@@ -54,11 +65,10 @@ def require_finished(experiment: TrainingSetup) -> None:
     path = experiment.run_folder / "losses.csv"
     if not path.exists():
         raise checkpoints.CheckpointError(f"{path.parent} holds no run: train it first.")
-    done = len(pd.read_csv(path))
-    if done < experiment.epochs:
-        raise checkpoints.CheckpointError(
-            f"{path.parent} has made {done} of {experiment.epochs} epochs: finish it first."
-        )
+    done, label = len(pd.read_csv(path)), checkpoints.load(path.parent / "best.safetensors")[1]
+    wanted = max(experiment.epochs, label.get("epochs", 0))
+    if done < wanted:
+        raise checkpoints.CheckpointError(f"{path.parent} has made {done} of {wanted} epochs: finish it first.")
 
 
 def minutes_alone(losses: Path) -> float:

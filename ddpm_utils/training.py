@@ -158,6 +158,14 @@ def validate(
     return torch.cat(losses)
 
 
+def mean_loss(
+    network: nn.Module, objective: Objective, images: Float[Tensor, "n 1 28 28"], *, seed: int = 0
+) -> tuple[float, float]:
+    """The mean of `validate`'s losses, and its standard error over the images."""
+    losses = validate(network, objective, images, seed=seed)
+    return losses.mean().item(), (losses.std() / len(losses) ** 0.5).item()
+
+
 def validation_steps(count: int, T: int, *, seed: int = 0) -> Int[Tensor, " count"]:
     """The t of each image on the validation grid: spread evenly over 1…T, in an order drawn from the seed."""
     t = 1 + torch.arange(count) * T // count

@@ -58,9 +58,10 @@ ALLOWED: dict[str, set[str]] = {
     "scalar_chain": {"latent_model", "schedules"},
     "cold_plots": {"latent_model", "metrics", "plots", "scalar_chain"},
     "shipping": {"checkpoints", "classifier", "data", "ledger", "training_setup"},
+    "walks": {"cold", "degradations", "sampling", "training"},
     "restoration_evaluation": {
-        *("classifier", "cold", "data", "degradations", "ledger", "metrics", "mixtures"),
-        *("restoration_experiment", "sampling", "starts", "training"),
+        *("classifier", "data", "degradations", "ledger", "metrics", "mixtures"),
+        *("restoration_experiment", "sampling", "starts", "training", "walks"),
     },
     "restoration_recording": {
         *("checkpoints", "classifier", "data", "restoration_evaluation"),

@@ -5,8 +5,9 @@ import torch
 from ddpm_utils import plots, widgets
 from ddpm_utils.cold import ALGORITHMS
 from ddpm_utils.degradations import Degradation
-from ddpm_utils.restoration_evaluation import degrade, evaluate_restoration, restore, there_and_back
+from ddpm_utils.restoration_evaluation import evaluate_restoration
 from ddpm_utils.restoration_experiment import DEGRADATIONS, RestorationExperiment
+from ddpm_utils.walks import degrade, restore, there_and_back
 
 
 class Slide(Degradation):

@@ -6,22 +6,25 @@ from torch import nn
 
 from ddpm_utils import starts
 from ddpm_utils.cold import ALGORITHMS
-from ddpm_utils.degradations import HeatBlur
+from ddpm_utils.degradations import Degradation, HeatBlur
 from ddpm_utils.mixtures import GaussianFade, flow, noise
-from ddpm_utils.restoration_evaluation import (
-    beginnings,
-    default_rule,
-    degrade,
-    evaluate_restoration,
-    restore,
-    stations,
-    there_and_back,
-    visited,
-    ways,
-)
+from ddpm_utils.restoration_evaluation import beginnings, evaluate_restoration, ways
 from ddpm_utils.restoration_experiment import RestorationExperiment
+from ddpm_utils.walks import default_rule, degrade, restore, stations, there_and_back, visited
 
 COUNT = 20
+
+
+class Solvable(Degradation):
+    """D(x, t) = x + t·context."""
+
+    T = 3
+
+    def __call__(self, x, t, context=None):
+        return x + t * context
+
+    def estimate_context(self, z, x_hat, t):
+        return (z - x_hat) / t
 
 
 class Known(nn.Module):
@@ -57,6 +60,7 @@ def test_noise_can_be_estimated_or_drawn_anew_and_a_mask_is_known():
     assert [default_rule(d) for d in (noise(5), flow(5), HeatBlur(5), GaussianFade(5))] == [
         "estimated", "estimated", "known", "known",
     ]  # fmt: skip
+    assert default_rule(Solvable()) == "estimated"  # a student's own, whatever its class
     assert ways(noise(5))["algorithm 1, fresh ε"] == ("1", "fresh")
     assert list(ways(HeatBlur(5))) == ["direct R", "algorithm 1", "algorithm 2"]
 
@@ -82,7 +86,7 @@ def test_restores_in_batches_as_it_would_at_once(rule, x, monkeypatch):
         return network(z)
 
     at_once, _ = restore(answer, degradation, z, context, "1", rule=rule, sigma=0.1)
-    monkeypatch.setattr("ddpm_utils.restoration_evaluation.BATCH", 7)
+    monkeypatch.setattr("ddpm_utils.walks.BATCH", 7)
     in_batches, _ = restore(answer, degradation, z, context, "1", rule=rule, sigma=0.1)
     torch.testing.assert_close(at_once, in_batches)
 

@@ -64,6 +64,8 @@ def test_ships_a_finished_run_only(output, monkeypatch):
     training.close()
     with pytest.raises(CheckpointError, match="has made 1 of 2 epochs: finish it first"):
         ship_weights(experiment)
+    with pytest.raises(CheckpointError, match="has made 1 of 2 epochs: finish it first"):
+        ship_weights(experiment.with_values(epochs=1))  # the cycle that was begun is what counts
     assert not shipped.exists()
     for _ in experiment.train(experiment.open_run(dataset), dataset):
         pass
