@@ -12,47 +12,13 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ddpm_utils.latent_model import log_normal
 from ddpm_utils.metrics import to_unit
 from ddpm_utils.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
-from ddpm_utils.scalar_chain import ScalarMixture, diffused, kl_to_gaussian, reverse
 
 STYLES = [
     *((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (RED, ":")),
     *((PURPLE, "-"), (SKY, "--"), (GREY, "-."), ("black", ":")),
 ]
-
-
-def reverse_step(x: ScalarMixture, alpha: float, beta: float, z: float) -> Figure:
-    """One pixel: q(z_{t−1}), what z_t says of it, their product q(z_{t−1}|z_t), and the Gaussian of its moments.
-
-    Args:
-        x: the distribution of the clean pixel.
-        alpha: α_{t−1}, in (0, 1).
-        beta: β_t, in (0, 1).
-        z: z_t.
-    """
-    before = diffused(x, alpha)
-    product = reverse(before, beta, z)
-    mean, deviation = float(product.mean), float(np.sqrt(product.variance))
-    grid = np.linspace(-2.5, 2.5, 1001)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 2.8))
-    likelihood = log_normal(z, np.sqrt(1 - beta) * grid, np.sqrt(beta))
-    left.plot(grid, np.exp(before.log_density(grid)), color=BLUE, label="q(z$_{t−1}$)")
-    left.plot(grid, np.exp(likelihood), "--", color=ORANGE, label="q(z$_t$ | z$_{t−1}$), as a function of z$_{t−1}$")
-    left.axvline(z, color="black", linestyle=":", linewidth=1, label=f"z$_t$ = {z:g}")
-    fine = np.linspace(mean - 5 * deviation, mean + 5 * deviation, 1001)
-    right.fill_between(fine, np.exp(product.log_density(fine)), color=SKY, alpha=0.5, label="q(z$_{t−1}$ | z$_t$)")
-    right.plot(fine, np.exp(log_normal(fine, mean, deviation)), color=RED, label="Gaussian with its mean and variance")
-    left.set(xlabel="z$_{t−1}$", ylabel="density", ylim=(0, None))
-    right.set(xlabel="z$_{t−1}$", ylim=(0, None))
-    divergence = float(kl_to_gaussian(product))
-    right.set_title(f"KL = {max(divergence, 0):.2g} nats", loc="left", fontsize=10)
-    left.set_title(f"α$_{{t−1}}$ = {alpha:g}, β$_t$ = {beta:g}", loc="left", fontsize=10)
-    for ax in (left, right):
-        ax.set_ylim(0, 1.45 * ax.get_ylim()[1])
-        ax.legend(fontsize=8, loc="upper right")
-    return figure
 
 
 def gaussian_loss(

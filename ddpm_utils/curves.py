@@ -32,27 +32,6 @@ def loss_curves(histories: Mapping[str, Sequence[tuple[float, float, float]]], s
     return figure
 
 
-def training_progress(
-    batch_losses: Sequence[float], history: Sequence[tuple], first_step: int, steps_per_epoch: int
-) -> Figure:
-    """The loss of each step and the validation loss of each epoch, over steps.
-
-    Args:
-        batch_losses: one number per step, the last of them made just now.
-        history: rows of (epoch, training loss, validation loss, …).
-        first_step: how many steps came before the first of `batch_losses`.
-    """
-    figure, axes = plt.subplots(figsize=(6, 2.8))
-    step = first_step + 1 + np.arange(len(batch_losses))
-    axes.plot(step, batch_losses, color=BLUE, linewidth=0.8, label="training, one batch")
-    if history:
-        ends = [row[0] * steps_per_epoch for row in history]
-        axes.plot(ends, [row[2] for row in history], "o-", color=ORANGE, label="validation, fixed grid")
-    axes.set(xlabel="step", ylabel="mean squared error of ε", yscale="log")
-    axes.legend()
-    return figure
-
-
 def loss_over_time(
     t: Float[Tensor, " n"] | np.ndarray,
     losses: Mapping[str, Float[Tensor, " n"]],

@@ -9,67 +9,12 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ddpm_utils.forward import posterior_tables
-from ddpm_utils.latent_model import LatentModel, log_normal
-from ddpm_utils.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, draw_image
+from ddpm_utils.latent_model import log_normal
+from ddpm_utils.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from ddpm_utils.schedules import NoiseSchedule
 
 RANGE = 3.2  # z is shown from −RANGE to RANGE
 LEFT = {"loc": "left", "fontsize": 10}
-
-
-def latent_model(
-    model: LatentModel, samples: tuple[np.ndarray, np.ndarray] | None = None, extent: float = 3.0
-) -> Figure:
-    """The joint density p(x, z) = p(x|z) p(z) with its two margins, p(z) on top and p(x) at the right.
-
-    Args:
-        samples: z* and x* of ancestral sampling, shown as dots and as histograms.
-        extent: x is shown from −extent to extent.
-    """
-    z, x = np.linspace(-RANGE, RANGE, 301), np.linspace(-extent, extent, 301)
-    layout = [["prior", "."], ["joint", "density"]]
-    figure, ax = plt.subplot_mosaic(layout, figsize=(5.8, 3.9), width_ratios=[2, 1], height_ratios=[1, 2.4])
-    joint, prior, density = ax["joint"], ax["prior"], ax["density"]
-    joint.contourf(z, x, np.exp(model.log_joint(x[:, None], z)), levels=8, cmap="Blues")
-    joint.plot(z, model.f(z), color=ORANGE, label="mean f(z) of p(x|z)")
-    joint.plot(z, model.f(z) + model.sigma, ":", color=ORANGE, linewidth=1, label="± σ")
-    joint.plot(z, model.f(z) - model.sigma, ":", color=ORANGE, linewidth=1)
-    joint.set(xlabel="latent z", ylabel="data x", xlim=(-RANGE, RANGE), ylim=(-extent, extent))
-    prior.plot(z, np.exp(log_normal(z, 0, 1)), color=BLUE)
-    prior.set(ylabel="p(z)", xlim=(-RANGE, RANGE), ylim=(0, None), xticklabels=[])
-    density.plot(model.density(x), x, color=BLUE, label="quadrature")
-    density.set(xlabel="p(x)", xlim=(0, None), ylim=(-extent, extent), yticklabels=[])
-    if samples is not None:
-        joint.plot(samples[0][:300], samples[1][:300], ".", color=GREEN, markersize=3, label="300 of the draws")
-        bins = {"bins": 60, "density": True, "color": GREEN, "alpha": 0.4, "label": "draws"}
-        prior.hist(samples[0], range=(-RANGE, RANGE), **bins)
-        density.hist(samples[1], range=(-extent, extent), orientation="horizontal", **bins)
-        density.legend(fontsize=8)
-    joint.legend(fontsize=8, loc="upper left", frameon=True, framealpha=0.8)
-    figure.suptitle(f"A latent variable model with σ = {model.sigma:g}", fontsize=10)
-    return figure
-
-
-def evidence_bound(model: LatentModel, x: float, mean: float, deviation: float) -> Figure:
-    """Left: the posterior p(z|x) and its approximation q = N(mean, deviation²). Right: the ELBO over q's mean."""
-    z, means = np.linspace(-RANGE, RANGE, 601), np.linspace(-RANGE, RANGE, 129)
-    bound = np.array([model.elbo(x, m, deviation) for m in means])
-    evidence, here = float(model.log_density(x)), model.elbo(x, mean, deviation)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.8, 2.9))
-    left.plot(z, np.exp(log_normal(z, 0, 1)), "--", color=GREY, label="prior p(z)")
-    left.fill_between(z, model.posterior(z, x), color=SKY, alpha=0.5, label=f"posterior p(z | x = {x:g})")
-    left.plot(z, np.exp(log_normal(z, mean, deviation)), color=RED, label=f"q = N({mean:g}, {deviation:g}²)")
-    left.set(xlabel="latent z", ylabel="density")
-    left.legend(fontsize=8)
-    right.axhline(evidence, color=BLUE, label=f"log p(x) = {evidence:.3f}")
-    right.plot(means, bound, color=RED, label=f"ELBO over q's mean; here {here:.3f}")
-    right.annotate("", (mean, evidence), (mean, here), arrowprops={"arrowstyle": "<->", "shrinkA": 0, "shrinkB": 0})
-    right.plot(mean, here, "o", color=RED)
-    height = max(6.0, 1.1 * (evidence - here))
-    right.set(xlabel="mean of q", ylabel="nats", ylim=(evidence - height, evidence + 0.45 * height))
-    right.set_title(f"gap = KL(q ‖ p(z|x)) = {evidence - here:.3f}", **LEFT)
-    right.legend(fontsize=8, loc="upper right")
-    return figure
 
 
 def histograms_against_normal(
@@ -129,49 +74,6 @@ def posterior_weights(schedule: NoiseSchedule, title: str = "") -> Figure:
     for ax in (left, right):
         ax.set(xlabel="step t", xscale="log" if schedule.T > 20 else "linear")
         ax.legend(fontsize=8)
-    figure.suptitle(title, fontsize=10)
-    return figure
-
-
-def posterior_picture(x: float, z: float, t: int, schedule: NoiseSchedule) -> Figure:
-    """One pixel: q(z_{t−1}|x) before z_t is seen, and the posterior q(z_{t−1}|z_t, x) after."""
-    z_weight, x_weight, variance = (table[t] for table in posterior_tables(schedule))
-    before = np.sqrt(1 - schedule.alpha[t - 1])
-    figure, axes = plt.subplots(figsize=(6, 2.8))
-    centre = np.sqrt(schedule.alpha[t - 1]) * x
-    curves = [
-        (SKY, rf"$q(z_{{{t - 1}}} \mid x)$", centre, before),
-        (RED, rf"$q(z_{{{t - 1}}} \mid z_{{{t}}}, x)$", z_weight * z + x_weight * x, np.sqrt(variance)),
-    ]
-    grid = np.linspace(min(x, z, centre - 4 * before), max(x, z, centre + 4 * before), 800)
-    for colour, label, mean, deviation in curves:
-        if deviation > 0:
-            density = np.exp(log_normal(grid, mean, deviation))
-            axes.plot(grid, density, color=colour, label=label)
-            axes.fill_between(grid, density, color=colour, alpha=0.2)
-        else:
-            axes.axvline(mean, color=colour, linewidth=3, label=f"{label}, a point")
-    axes.axvline(x, color=ORANGE, linestyle="--", label=f"x = {x:.3g}")
-    axes.axvline(z, color="black", linestyle=":", label=rf"$z_{{{t}}}$ = {z:.3g}")
-    axes.set(xlabel="value of one pixel", ylabel="density", ylim=(0, None))
-    axes.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
-
-
-def noisy_images(images: Float[Tensor, "n 1 28 28"], title: str = "") -> Figure:
-    """A row of latents, and under it the histogram of all their pixels against N(0, 1)."""
-    count = len(images)
-    figure = plt.figure(figsize=(6.4, 3.4))
-    grid = figure.add_gridspec(2, count, height_ratios=[1, 2.4])
-    for column, image in enumerate(images):
-        draw_image(figure.add_subplot(grid[0, column]), image)
-    axes = figure.add_subplot(grid[1, :])
-    edges = np.linspace(-4, 4, 81)
-    axes.hist(np.asarray(images).ravel(), edges, density=True, color=BLUE, alpha=0.6, label=r"pixels of $z_t$")
-    axes.plot(edges, np.exp(log_normal(edges, 0, 1)), "--", color="black", label="N(0, 1)")
-    axes.set(xlabel=r"pixel value of $z_t$", ylabel="density (root scale)", ylim=(0, 5))
-    axes.set_yscale("function", functions=(lambda v: np.sqrt(np.abs(v)), np.square))
-    axes.legend(fontsize=8, loc="upper right")
     figure.suptitle(title, fontsize=10)
     return figure
 

@@ -69,16 +69,18 @@ class LatentModel:
         """p(z|x) = p(x, z)/p(x) at given z, of z's shape."""
         return np.exp(self.log_joint(x, z) - self.log_density(x))
 
-    def elbo(self, x: float, mean: float, deviation: float) -> float:
+    def elbo(self, x: float, mean: ArrayLike, deviation: float) -> Values:
         """E_q[log p(x|z)] − KL(q(z) ‖ p(z)) for q = N(mean, deviation²) (Prince 2023, eq. 17.18); ≤ log p(x).
+
+        Of mean's shape: one number, or many.
 
         Raises:
             ValueError: if the deviation is not positive, or q reaches beyond the grid.
         """
         weights = self._weights(mean, deviation)
         expected = weights @ log_normal(x, self.f(self.grid), self.sigma)
-        from_prior = 0.5 * (mean**2 + deviation**2 - 1) - math.log(deviation)
-        return float(expected - from_prior)
+        from_prior = 0.5 * (np.square(mean) + deviation**2 - 1) - math.log(deviation)
+        return expected - from_prior
 
     def gap(self, x: float, mean: float, deviation: float) -> float:
         """KL(q(z) ‖ p(z|x)) = log p(x) − ELBO for q = N(mean, deviation²) (Prince 2023, eq. 17.17), by quadrature.
@@ -95,11 +97,12 @@ class LatentModel:
         z, noise = torch.randn((2, count), dtype=torch.float64, generator=generator).numpy()
         return z, self.f(z) + self.sigma * noise
 
-    def _weights(self, mean: float, deviation: float) -> Float64[np.ndarray, " points"]:
-        """q at the grid's points times their distance."""
+    def _weights(self, mean: ArrayLike, deviation: float) -> Float64[np.ndarray, "*many points"]:
+        """q at the grid's points times their distance, for each mean."""
         step = self.grid[1] - self.grid[0]
         if not deviation > 0:
             raise ValueError(f"the standard deviation of q must be positive, not {deviation!r}.")
-        if deviation < step or abs(mean) + 6 * deviation > LIMIT:
-            raise ValueError(f"N({mean:g}, {deviation:g}²) is too narrow, or reaches too far out, for the quadrature.")
-        return np.exp(log_normal(self.grid, mean, deviation)) * step
+        farthest = np.max(np.abs(mean))
+        if deviation < step or farthest + 6 * deviation > LIMIT:
+            raise ValueError(f"N({farthest:g}, {deviation:g}²) is too narrow, or too far out, for the quadrature.")
+        return np.exp(log_normal(self.grid, np.asarray(mean)[..., None], deviation)) * step

@@ -50,11 +50,20 @@ def to_png(figure: Figure) -> bytes:
 
 
 def show(figure: Figure, folder: Path | None = None, name: str = "") -> None:
-    """Display a figure in a notebook, and save it as folder/name.png if there is a folder."""
+    """Display a figure in a notebook, with an alternative text, and save it as folder/name.png if there is a folder."""
     content = to_png(figure)
     if folder:
         write_bytes(folder / f"{name}.png", content)
-    display(Image(content))
+    display(Image(content, alt=alternative_text(figure)))
+
+
+def alternative_text(figure: Figure) -> str:
+    """What a figure shows, in the words that stand in it: its titles, and each axes' labels once."""
+    titles = [figure.get_suptitle(), *(ax.get_title(loc) for ax in figure.axes for loc in ("left", "center"))]
+    labels = [f"{ax.get_ylabel()} over {ax.get_xlabel()}" for ax in figure.axes if ax.get_xlabel() and ax.get_ylabel()]
+    rows = [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel() and not ax.get_xlabel()]
+    parts = [part.replace("\n", " ").replace("$", "") for part in (*titles, *labels, *rows)]
+    return "; ".join(dict.fromkeys(part for part in parts if part.strip())) or "images"
 
 
 def draw_image(axes: Axes, image: Float[Tensor, "... height width"]) -> None:

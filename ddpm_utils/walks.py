@@ -103,7 +103,7 @@ def restore(
 def there_and_back(
     network: Decoder,
     degradation: Degradation,
-    image: Float[Tensor, "1 1 28 28"],
+    images: Many,
     t: int,
     algorithm: str,
     *,
@@ -111,8 +111,8 @@ def there_and_back(
     calls: int = 24,
     shown: int = 7,
     seed: int = 0,
-) -> tuple[Float[Tensor, "stages 1 28 28"], Float[Tensor, "latents 1 28 28"]]:
-    """One image's way to z_t, and its way back to an estimate of itself: what a panel shows.
+) -> tuple[Float[Tensor, "stages n 1 28 28"], Float[Tensor, "latents n 1 28 28"]]:
+    """The images' way to z_t, and the way back to an estimate of them: what a panel shows.
 
     Args:
         t: how far to go, in 1…T.
@@ -123,9 +123,9 @@ def there_and_back(
     Returns:
         z_0 = x … z_t, and the latents of the way back, the estimate first.
     """
-    z, context = degrade(degradation, image, t, sigma=sigma, seed=seed)
-    stages = [degradation(image, s, context) for s in stations([*range(1, t + 1), t + 1], shown)]
+    z, context = degrade(degradation, images, t, sigma=sigma, seed=seed)
+    stages = [degradation(images, s, context) for s in stations([*range(1, t + 1), t + 1], shown)]
     steps = visited(degradation.T, calls, t)
     keep = [0] if algorithm == "direct" else stations(steps, shown)
     _, latents = restore(network, degradation, z, context, algorithm, steps=steps, sigma=sigma, keep=keep)
-    return torch.cat([*stages[:-1], z]), torch.cat([latents[s].z for s in keep])
+    return torch.stack([*stages[:-1], z]), torch.stack([latents[s].z for s in keep])

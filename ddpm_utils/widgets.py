@@ -1,65 +1,125 @@
-"""A slider panel around any draw function."""
+"""Controls above a picture: panels around any draw function, for every reader."""
 
-import time
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import anywidget
 import ipywidgets
+import numpy as np
+import traitlets
 from matplotlib.figure import Figure
 
-from ddpm_utils.plots import to_png
+from ddpm_utils.live import Blit
+
+STYLE = {"description_width": "initial"}
+WIDE = ipywidgets.Layout(width="34em", max_width="100%")
+HIDDEN = """
+.ddpm-picture img { max-width: 100%; background: white; }
+.ddpm-picture [role="status"] { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+.ddpm-picture [role="alert"] { color: #D55E00; font-weight: bold; margin: 0; }
+"""
 
 
-def panel(draw: Callable[..., Figure], **controls: ipywidgets.ValueWidget) -> ipywidgets.VBox:
+class Picture(anywidget.AnyWidget):
+    """A PNG with an alternative text, a sentence that screen readers announce whenever it changes, and an error."""
+
+    _esm = Path(__file__).with_name("picture.js")
+    _css = HIDDEN  # the sentence is for ears: eyes read it in the picture
+
+    png = traitlets.Bytes().tag(sync=True)
+    alt = traitlets.Unicode().tag(sync=True)
+    sentence = traitlets.Unicode().tag(sync=True)
+    error = traitlets.Unicode().tag(sync=True)
+
+    def __init__(self, description: str = ""):
+        super().__init__()
+        self.description = description
+        self._blit = Blit()
+
+    def show(self, figure: Figure) -> None:
+        """Show a figure; its title is the sentence."""
+        sentence = figure.get_suptitle()
+        with self.hold_sync():
+            self.png = self._blit(figure)
+            self.sentence, self.error = sentence, ""
+            self.alt = " ".join(part for part in (self.description, sentence) if part)
+
+    def fail(self, error: Exception) -> None:
+        """Say what went wrong, under the last picture."""
+        self.error = f"{type(error).__name__}: {error}"
+
+
+def panel(
+    draw: Callable[..., Figure],
+    presets: Mapping[str, Mapping[str, Any]] | None = None,
+    **controls: ipywidgets.DOMWidget,
+) -> ipywidgets.VBox:
     """Controls above the figure that `draw` makes of their values; it is drawn again whenever one changes.
 
+    A `draw` that returns the same figure each time, with what changes marked (`live.moves`), answers in milliseconds.
+
     Args:
-        draw: takes the controls' values by name and returns a figure, which is closed after it is shown.
+        draw: takes the controls' values by name. Its docstring's first line tells what the picture is, its figure's
+            title the values, to those who cannot see it.
+        presets: label of a button → values that it sets.
         controls: one widget for each argument.
 
     An error in `draw` is shown in the panel, not swallowed.
     """
-    picture = ipywidgets.Image(format="png")
-    message = ipywidgets.HTML()
+    documented = draw if inspect.isroutine(draw) else draw.__call__
+    picture = Picture((documented.__doc__ or "").strip().split("\n")[0])
+    waiting = False
 
     def update(_change=None) -> None:
-        try:
-            figure = draw(**{name: control.value for name, control in controls.items()})
-        except Exception as error:
-            message.value = f"<b>{type(error).__name__}</b>: {error}"
+        if waiting:
             return
-        picture.value = to_png(figure)
-        message.value = ""
+        try:
+            picture.show(draw(**{name: control.value for name, control in controls.items()}))
+        except Exception as error:
+            picture.fail(error)
 
+    def set_values(values: Mapping[str, Any]) -> None:
+        nonlocal waiting
+        waiting = True
+        try:
+            for name, value in values.items():
+                controls[name].value = value
+        finally:
+            waiting = False
+        update()
+
+    buttons = [ipywidgets.Button(description=label, layout={"width": "auto"}) for label in presets or ()]
+    for button, values in zip(buttons, (presets or {}).values(), strict=True):
+        button.on_click(lambda _button, values=values: set_values(values))
     for control in controls.values():
         control.observe(update, names="value")
     update()
-    return ipywidgets.VBox([*controls.values(), message, picture])
+    above = [ipywidgets.HBox(buttons)] if buttons else []
+    return ipywidgets.VBox([*above, *controls.values(), picture])
 
 
-def slider(values: range | list, value, description: str, *, unit: str = "") -> ipywidgets.SelectionSlider:
-    """A slider over given values, which need not be evenly spaced."""
-    options = [(f"{v:g}{unit}" if isinstance(v, int | float) else str(v), v) for v in values]
-    style = {"description_width": "initial"}
-    layout = ipywidgets.Layout(width="28em")
-    return ipywidgets.SelectionSlider(
-        options=options, value=value, description=description, continuous_update=False, style=style, layout=layout
+def log_slider(low: float, high: float, value: float, description: str) -> ipywidgets.FloatLogSlider:
+    """A slider over numbers on a logarithmic scale, 20 steps to a factor of ten."""
+    first, last = np.log10([low, high])
+    return ipywidgets.FloatLogSlider(
+        value, min=first, max=last, step=0.05, description=description, readout_format=".2g", style=STYLE, layout=WIDE
     )
 
 
-class LiveFigure:
-    """A picture that is drawn again while something runs, but not more often than every few seconds.
+def int_slider(low: int, high: int, value: int, description: str) -> ipywidgets.IntSlider:
+    """A slider over whole numbers."""
+    return ipywidgets.IntSlider(value, low, high, description=description, style=STYLE, layout=WIDE)
 
-    Args:
-        seconds: the least time between two drawings.
-    """
 
-    def __init__(self, seconds: float = 2.0):
-        self.view = ipywidgets.Image(format="png")
-        self.seconds = seconds
-        self._drawn = -seconds
+def slider(values: Sequence, value, description: str, *, unit: str = "") -> ipywidgets.SelectionSlider:
+    """A slider over given values, which need not be evenly spaced."""
+    options = [(f"{v:g}{unit}" if isinstance(v, int | float) else str(v), v) for v in values]
+    return ipywidgets.SelectionSlider(options=options, value=value, description=description, style=STYLE, layout=WIDE)
 
-    def draw(self, make: Callable[[], Figure]) -> None:
-        """Show the figure that `make` returns, if it is time."""
-        if time.monotonic() - self._drawn >= self.seconds:
-            self.view.value = to_png(make())
-            self._drawn = time.monotonic()
+
+def menu(values: Sequence, value, description: str) -> ipywidgets.Dropdown:
+    """A choice of one of a few values."""
+    options = [(f"{v:g}" if isinstance(v, float) else str(v), v) for v in values]
+    return ipywidgets.Dropdown(options=options, value=value, description=description, style=STYLE, layout=WIDE)

@@ -9,23 +9,12 @@ import pytest
 import torch
 
 from ddpm_utils import cold_plots
-from ddpm_utils.scalar_chain import two_peaks
 
 
 @pytest.fixture(autouse=True)
 def closed():
     yield
     plt.close("all")
-
-
-def test_reverse_step_shows_its_divergence_and_two_densities():
-    figure = cold_plots.reverse_step(two_peaks(), 0.9, 0.1, 0.0)
-    left, right = figure.axes
-    assert right.get_title("left") == "KL = 0.014 nats"
-    assert left.get_title("left") == "α$_{t−1}$ = 0.9, β$_t$ = 0.1"
-    for ax, line in ((left, 0), (right, 0)):
-        x, y = ax.lines[line].get_data()
-        assert np.trapezoid(y, x) == pytest.approx(1, abs=1e-3)
 
 
 def test_gaussian_loss_marks_both_published_betas():

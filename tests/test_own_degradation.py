@@ -2,12 +2,14 @@
 
 import torch
 
-from ddpm_utils import plots, widgets
+from ddpm_utils import panels
 from ddpm_utils.cold import ALGORITHMS
 from ddpm_utils.degradations import Degradation
+from ddpm_utils.live_images import RoundTripPicture
+from ddpm_utils.precomputed import round_trips
 from ddpm_utils.restoration_evaluation import evaluate_restoration
 from ddpm_utils.restoration_experiment import DEGRADATIONS, RestorationExperiment
-from ddpm_utils.walks import degrade, restore, there_and_back
+from ddpm_utils.walks import degrade, restore
 
 
 class Slide(Degradation):
@@ -41,14 +43,10 @@ def test_works_everywhere(output, digits, monkeypatch):
     assert set(found["restored"]) == {"degraded", "direct R", "algorithm 1", "algorithm 2"}
     assert found["restored"]["direct R"]["corrected"]["RMSE"] < found["restored"]["degraded"]["corrected"]["RMSE"]
 
-    def draw(t: int, algorithm: str):
-        rows = there_and_back(decoder.network, experiment.process, x[:1], t, algorithm)
-        return plots.image_table(rows)
-
-    controls = {"t": widgets.slider(range(1, 15), 7, "t"), "algorithm": widgets.slider(list(ALGORITHMS), "2", "way")}
-    panel = widgets.panel(draw, **controls)
-    *_, message, picture = panel.children
-    before = picture.value
-    controls["t"].value = 14
-    assert message.value == ""
-    assert picture.value != before
+    found = round_trips({"slide": (experiment.process, decoder.network, 0.0)}, x[:2], calls=3)
+    *_, fraction, _algorithm, _digit, picture = panels.round_trip(RoundTripPicture(found)).children
+    before = picture.png
+    fraction.value = 1.0
+    assert picture.error == ""
+    assert picture.sentence.startswith("Digit 0, slide to t = 14 of 14, and back by algorithm 2: RMSE ")
+    assert picture.png != before

@@ -115,10 +115,10 @@ def test_refuses(values, sentence, x):
 
 def test_there_and_back_ends_where_it_began(x):
     there, back = there_and_back(Known(x[:1]), HeatBlur(40), x[:1], 30, "2", shown=5)
-    assert there.shape == (5, 1, 28, 28)
-    assert torch.equal(there[0], x[0])
-    torch.testing.assert_close(there[-1], HeatBlur(40)(x[:1], 30)[0])
-    torch.testing.assert_close(back[0], x[0], rtol=0, atol=1e-5)
+    assert there.shape == (5, 1, 1, 28, 28)
+    assert torch.equal(there[0], x[:1])
+    torch.testing.assert_close(there[-1], HeatBlur(40)(x[:1], 30))
+    torch.testing.assert_close(back[0], x[:1], rtol=0, atol=1e-5)
     only, direct = there_and_back(Known(x[:1]), HeatBlur(40), x[:1], 1, "direct")
     assert (len(only), len(direct)) == (2, 1)
 

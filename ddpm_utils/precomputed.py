@@ -1,0 +1,159 @@
+"""What the panels show, computed beforehand, so that a slider only has to look it up."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from ddpm_utils import metrics
+from ddpm_utils.cold import ALGORITHMS
+from ddpm_utils.comparison import METHODS, Method
+from ddpm_utils.degradations import Degradation
+from ddpm_utils.evaluation import START_SEED, reconstruct
+from ddpm_utils.experiment import Experiment
+from ddpm_utils.forward import diffuse
+from ddpm_utils.sampling import Decoder, Noise, ddim, sample
+from ddpm_utils.schedules import NoiseSchedule
+from ddpm_utils.training_setup import Decoder as Trained
+from ddpm_utils.walks import there_and_back
+
+Many = Float[Tensor, "n 1 28 28"]
+ETAS = (0.0, 0.5, 1.0)
+SAMPLERS = {name: method for name, method in METHODS.items() if not name.startswith("DDIM")}
+FRACTIONS = (0.1, 0.25, 0.5, 0.75, 1.0)  # of T, how far an image is degraded
+
+
+class Estimate(NamedTuple):
+    """What the network sees and says at one t."""
+
+    x: Many
+    z: Many
+    noise: Many
+    g: Many
+    x_hat: Many
+    alpha: float
+    error: float  # mean squared, of ε
+
+
+@torch.inference_mode()
+def estimates(
+    network: Decoder, schedule: NoiseSchedule, x: Many, noise: Many, steps: Sequence[int]
+) -> dict[int, Estimate]:
+    """The network's estimate g of the noise in z_t (equation 2), and x̂ = (z_t − √(1−α_t)·g)/√α_t, at each t ≥ 1."""
+    found = {}
+    for t in steps:
+        alpha = schedule.alpha[t]
+        z = diffuse(x, t, noise, schedule)
+        g = network(z, torch.full((len(z),), schedule.time[t], dtype=z.dtype))
+        x_hat = (z - (1 - alpha) ** 0.5 * g) / alpha**0.5
+        found[t] = Estimate(x, z, noise, g, x_hat, alpha, (g - noise).square().mean().item())
+    return found
+
+
+class Choice(NamedTuple):
+    """What a reader may choose of a trajectory."""
+
+    sampler: str  # "DDIM", or one of SAMPLERS
+    calls: int
+    eta: float  # of DDIM; 0 for the others
+    start: str
+    seed: int
+
+
+class Trajectory(NamedTuple):
+    """A sampler's way, from T to 0: at each visited step t the latents, and the guess of the image that they give."""
+
+    steps: list[float]  # t, falling
+    alpha: list[float]
+    z: Float[Tensor, "visited n 1 28 28"]
+    x_hat: Float[Tensor, "visited n 1 28 28"]
+
+
+def trajectories(
+    network: Decoder,
+    schedule: NoiseSchedule,
+    starts: Mapping[str, Callable[[Noise], Tensor]],
+    *,
+    calls: Sequence[int],
+    seeds: int,
+    count: int,
+) -> dict[Choice, Trajectory]:
+    """Every sampler (DDIM at each of ETAS) from every start, with each number of calls and each seed.
+
+    Args:
+        calls: network calls per sample, at most T.
+        seeds: so many sets of samples.
+        count: samples in a set.
+    """
+    ways = {(name, 0.0): method for name, method in SAMPLERS.items()}
+    ways |= {("DDIM", eta): Method(partial(ddim, eta=eta), METHODS["DDIM, η = 0"].spacing) for eta in ETAS}
+    each = range(START_SEED, START_SEED + seeds * count)
+    found = {}
+    for ((name, eta), method), number, (start_name, start) in product(ways.items(), calls, starts.items()):
+        sampler = method(network, schedule, number)
+        visited = sampler.args[1]  # the schedule's subset that it walks
+        _, latents = sample(sampler, each, start=start, keep=range(visited.T))
+        way = [latents[t] for t in reversed(range(visited.T))]
+        z = torch.stack([start(Noise(each)), *(latent.z for latent in way)]).half()
+        x_hat = torch.stack([*(latent.x_hat for latent in way), way[-1].z]).half()
+        steps = (visited.time[::-1] * schedule.T).tolist()
+        for seed in range(seeds):
+            part = slice(seed * count, (seed + 1) * count)
+            choice = Choice(name, number, eta, start_name, seed)
+            found[choice] = Trajectory(steps, visited.alpha[::-1].tolist(), z[:, part], x_hat[:, part])
+    return found
+
+
+class Reconstruction(NamedTuple):
+    """Images, what comes back of them from one t, and how well."""
+
+    x: Many
+    restored: Many
+    quality: dict[str, Float[Tensor, " n"]]  # see `metrics.quality_of_each`
+    alpha: float
+
+
+def reconstructions(
+    experiment: Experiment, decoder: Trained, x: Many, steps: Sequence[int], *, calls: int
+) -> dict[int, Reconstruction]:
+    """Conditional samples from each t ≥ 1 (see `evaluation.reconstruct`)."""
+    found = {}
+    for t in steps:
+        restored = reconstruct(experiment, decoder, x, calls=calls, t=t)
+        quality = metrics.quality_of_each(restored, x)
+        found[t] = Reconstruction(x, restored, quality, float(experiment.noise_schedule.alpha[t]))
+    return found
+
+
+class RoundTrip(NamedTuple):
+    """Images degraded step by step to z_t, and walked back."""
+
+    t: int
+    T: int
+    there: Float[Tensor, "stages n 1 28 28"]  # x … z_t
+    back: Float[Tensor, "latents n 1 28 28"]  # the estimate … towards z_t
+    rmse: np.ndarray  # of each estimate
+
+
+def round_trips(
+    restorations: Mapping[str, tuple[Degradation, Decoder, float]], x: Many, *, calls: int = 16, seed: int = 0
+) -> dict[tuple[str, float, str], RoundTrip]:
+    """Each degradation to each of FRACTIONS of its T, and back by each way.
+
+    Args:
+        restorations: name → D, R and the σ that R was trained with.
+        calls: network calls on the way back, at most.
+    """
+    found = {}
+    for (name, (process, network, sigma)), fraction in product(restorations.items(), FRACTIONS):
+        t = max(1, round(fraction * process.T))
+        for algorithm in ALGORITHMS:
+            there, back = there_and_back(network, process, x, t, algorithm, sigma=sigma, calls=calls, seed=seed)
+            rmse = metrics.quality_of_each(back[0], x)["RMSE"].numpy()
+            found[name, fraction, algorithm] = RoundTrip(t, process.T, there, back, rmse)
+    return found

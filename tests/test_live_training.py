@@ -1,0 +1,82 @@
+"""Training to look at: its picture, its button, and that a stopped run goes on as if it had not been stopped."""
+
+import time
+
+import matplotlib.pyplot as plt
+import pytest
+import torch
+
+from ddpm_utils import panels
+from ddpm_utils.experiment import Experiment
+from ddpm_utils.live_training import LiveTraining
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def experiment(output):
+    return Experiment(beta=0.1, T=20, network="lean_unet", batch_size=40, epochs=2, learning_rate=1e-3)
+
+
+def wait_for(condition, seconds: float = 60):
+    """Poll until it is true."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.02)
+
+
+def test_a_whole_run(experiment, digits):
+    training = LiveTraining(experiment, digits, rows=3, columns=2, calls=2)
+    total = len(digits.train) // 40 * 2
+    assert training().get_suptitle() == f"Not begun: step 0 of {total}"
+    seen = [progress.step for progress in training]
+    assert seen == list(range(1, total + 1))
+    assert list(training.samples) == training.stops == [0, total // 2, total]
+    assert all(images.shape == (2, 1, 28, 28) for images in training.samples.values())
+    figure = training()
+    assert figure.get_suptitle().startswith(f"Trained: step {total} of {total}, validation loss 0.")
+    assert training.batch.get_xdata() == seen
+    assert training.validation.get_xdata() == [total // 2, total]
+    assert list(LiveTraining(experiment, digits)) == []  # nothing is left to do
+
+
+def test_the_button_trains_stops_and_goes_on(experiment, digits):
+    uninterrupted = LiveTraining(experiment.with_values(run_name="uninterrupted"), digits)
+    losses = [progress.losses["train"] for progress in uninterrupted]
+
+    training = LiveTraining(experiment, digits)
+    button, picture = panels.training(training).children
+    assert picture.sentence.startswith("Not begun")
+    button.value = True
+    assert button.description == "Stop"
+    wait_for(lambda: training.run.step >= 1)
+    button.value = False
+    stopped = training.run.step
+    assert button.description == "Train"
+    assert 1 <= stopped < len(losses), "it was too fast to be stopped"
+    assert picture.sentence == f"Stopped at step {stopped} of {len(losses)}; the run is kept, and goes on from here"
+
+    later = LiveTraining(experiment, digits)  # as after a restart
+    assert later.run.step == stopped
+    button, picture = panels.training(later).children
+    button.value = True
+    wait_for(lambda: not button.value)
+    assert picture.error == ""
+    assert picture.sentence.startswith("Trained")
+    assert [*training.losses.values(), *later.losses.values()] == losses
+    for name, value in later.run.network.state_dict().items():
+        assert torch.equal(value, uninterrupted.run.network.state_dict()[name]), name
+
+
+def test_an_error_while_training_is_shown(experiment, digits, monkeypatch):
+    training = LiveTraining(experiment, digits)
+    button, picture = panels.training(training).children
+    monkeypatch.setattr(type(experiment), "objective", property(lambda self: 1 / 0))
+    button.value = True
+    wait_for(lambda: not button.value)
+    assert picture.error == "ZeroDivisionError: division by zero"

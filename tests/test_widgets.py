@@ -1,0 +1,73 @@
+"""Panels: what a control does, what is said of it, and what is shown when drawing fails."""
+
+import ipywidgets
+import matplotlib.pyplot as plt
+import pytest
+
+from ddpm_utils import widgets
+
+
+@pytest.fixture
+def draw():
+    figure, axes = plt.subplots(figsize=(2, 1))
+    calls = []
+
+    def draw(beta: float, t: int):
+        """A dot. And more that is not read out."""
+        calls.append((beta, t))
+        if t == 13:
+            raise ValueError("t must not be 13.")
+        axes.plot(t, beta, "o")
+        figure.suptitle(f"β = {beta:g}, t = {t}")
+        return figure
+
+    draw.calls = calls
+    yield draw
+    plt.close(figure)
+
+
+@pytest.fixture
+def panel(draw):
+    controls = {"beta": widgets.log_slider(1e-3, 0.1, 0.01, "β"), "t": widgets.int_slider(0, 20, 3, "t, steps")}
+    return widgets.panel(draw, {"both": {"beta": 0.1, "t": 7}}, **controls)
+
+
+def test_a_control_changes_picture_sentence_and_alternative_text(panel):
+    buttons, _, t, picture = panel.children
+    assert picture.sentence == "β = 0.01, t = 3"
+    assert picture.alt == "A dot. And more that is not read out. β = 0.01, t = 3"
+    before = picture.png
+    t.value = 4
+    assert picture.sentence == "β = 0.01, t = 4"
+    assert picture.png != before
+    assert picture.png.startswith(b"\x89PNG")
+
+
+def test_an_error_is_shown_and_goes_away(panel):
+    *_, t, picture = panel.children
+    before = picture.png
+    t.value = 13
+    assert picture.error == "ValueError: t must not be 13."
+    assert picture.png == before
+    t.value = 14
+    assert picture.error == ""
+
+
+def test_a_preset_sets_all_its_values_and_draws_once(panel, draw):
+    buttons, beta, t, picture = panel.children
+    drawn = len(draw.calls)
+    buttons.children[0].click()
+    assert (beta.value, t.value) == (pytest.approx(0.1), 7)
+    assert picture.sentence == "β = 0.1, t = 7"
+    assert len(draw.calls) == drawn + 1
+
+
+def test_controls_can_be_moved_by_keyboard_and_have_labels(panel):
+    _, beta, t, _ = panel.children
+    assert isinstance(beta, ipywidgets.FloatLogSlider)
+    assert beta.continuous_update
+    assert (beta.min, beta.max) == (-3, -1)
+    assert t.description == "t, steps"
+    unit = widgets.slider([0.1, 0.5], 0.5, "σ", unit=" px")
+    assert [label for label, _ in unit.options] == ["0.1 px", "0.5 px"]
+    assert widgets.menu(["a", "b"], "b", "choice").value == "b"
