@@ -116,8 +116,11 @@ class Run:
 
         self.network.load_state_dict(part("network."))
         optimizer = self.optimizer.state_dict()
+        parameters = list(self.network.parameters())
         for name, value in part("optimizer.").items():
             index, field = name.split(".")
+            if value.shape == parameters[int(index)].shape:  # laid out in memory as the parameter: fused Adam needs it
+                value = torch.empty_like(parameters[int(index)], requires_grad=False).copy_(value)
             optimizer["state"].setdefault(int(index), {})[field] = value
         self.optimizer.load_state_dict(optimizer)
         if self.average:

@@ -228,6 +228,19 @@ def test_resumed_equals_uninterrupted(stops, save_seconds, ema_horizon, images, 
     assert_same(Run(Tiny(), ema_horizon=ema_horizon, folder=tmp_path), whole)
 
 
+def test_resumes_a_network_in_channels_last(images, validation, tmp_path):
+    """Fused Adam reads weights and moments in the order of memory: a moment that is laid out otherwise is scrambled."""
+
+    def make() -> Tiny:
+        return Tiny().to(memory_format=torch.channels_last)
+
+    whole = Run(make())
+    assert not whole.network.first.weight.is_contiguous()
+    expected = go(whole, images, validation)
+    losses = [loss for stop in (3, None) for loss in go(Run(make(), folder=tmp_path), images, validation, stop=stop)]
+    assert losses == expected
+
+
 def test_one_cycle_rises_and_falls():
     factors = [training.one_cycle(progress) for progress in (0, 0.025, 0.05, 0.05 + 0.95 / 2, 1)]
     assert factors == pytest.approx([0, 0.5, 1, 0.5, 0])
