@@ -62,7 +62,7 @@ def test_evidence_bound_touches_at_the_exact_posterior():
 def test_posterior_is_a_point_at_the_first_step():
     picture = PosteriorPicture(constant(beta=0.1, T=10))
     picture(1, 0.5)
-    np.testing.assert_array_equal(picture.after.get_xdata(), [0.5, 0.5])
+    np.testing.assert_allclose(picture.after.get_xdata(), [0.5, 0.5])
     picture(5, -0.5)
     assert mass(picture.after) == pytest.approx(1, abs=1e-3)
     assert picture.x.get_xdata() == [-0.5, -0.5]

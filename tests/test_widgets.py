@@ -5,20 +5,27 @@ import matplotlib.pyplot as plt
 import pytest
 
 from ddpm_utils import widgets
+from ddpm_utils.live import moves
 
 
 @pytest.fixture
 def draw():
     figure, axes = plt.subplots(figsize=(2, 1))
+    axes.set(xlim=(0, 20), ylim=(0, 0.2))
+    dot = moves(axes.plot([], [], "o")[0])
+    title = moves(figure.suptitle(""))
     calls = []
 
     def draw(beta: float, t: int):
-        """A dot. And more that is not read out."""
+        """A dot.
+
+        And more that is not read out.
+        """
         calls.append((beta, t))
         if t == 13:
             raise ValueError("t must not be 13.")
-        axes.plot(t, beta, "o")
-        figure.suptitle(f"β = {beta:g}, t = {t}")
+        dot.set_data([t], [beta])
+        title.set_text(f"β = {beta:g}, t = {t}")
         return figure
 
     draw.calls = calls
@@ -32,10 +39,25 @@ def panel(draw):
     return widgets.panel(draw, {"both": {"beta": 0.1, "t": 7}}, **controls)
 
 
+def test_a_figure_without_marks_is_drawn_anew():
+    """A student's own draw function, which makes a new figure each time, works too."""
+
+    def draw(t: int):
+        figure, axes = plt.subplots(figsize=(2, 1))
+        axes.plot([0, t])
+        plt.close(figure)
+        return figure
+
+    *_, t, picture = widgets.panel(draw, t=widgets.int_slider(0, 20, 3, "t")).children
+    before = picture.png
+    t.value = 4
+    assert picture.png != before
+
+
 def test_a_control_changes_picture_sentence_and_alternative_text(panel):
-    buttons, _, t, picture = panel.children
+    _, _, t, picture = panel.children
     assert picture.sentence == "β = 0.01, t = 3"
-    assert picture.alt == "A dot. And more that is not read out. β = 0.01, t = 3"
+    assert picture.alt == "A dot. β = 0.01, t = 3"
     before = picture.png
     t.value = 4
     assert picture.sentence == "β = 0.01, t = 4"
