@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab lint notebooks reproduce bench bench-full clean
+.PHONY: help run test lab app student lint notebooks reproduce bench bench-full clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -23,6 +23,12 @@ lint: $(STAMP)
 
 lab: $(STAMP) ## JupyterLab on the notebooks, on this machine only
 	$(BIN)/ddpm lab
+
+app: $(STAMP) ## the panels alone, as one page without code, on this machine only
+	$(BIN)/ddpm app
+
+student: $(STAMP) ## the notebooks without their answers, in data/runs/student
+	$(BIN)/ddpm student
 
 notebooks: $(STAMP) ## execute the committed notebooks again and strip them
 	$(BIN)/ddpm notebooks

@@ -25,6 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     command("run", do.run, "execute all notebooks for both published schedules", "parameters of notebooks 03 and 04")
     command("lab", do.lab, "open the notebooks in JupyterLab (loopback only)")
+    command("app", do.app, "serve the panels as one page without code (loopback only)")
+    command("student", do.student, "write the notebooks without their answers")
     command("train", do.train, "train one experiment, or resume it", "parameters of the experiment")
     command("record", do.record, "evaluate a trained run at full size and ship it", "the same parameters")
     command("ship", do.ship, "ship the weights of a finished run", "the same parameters")

@@ -1,6 +1,7 @@
 """What each subcommand of `ddpm` does; see `__main__`. Imports that take seconds wait until they are needed."""
 
 import dataclasses
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +10,8 @@ import time
 from pathlib import Path
 
 from ddpm_utils.data import PROJECT
+
+EXTENSIONS = ["@jupyter-widgets/jupyterlab-manager", "anywidget"]  # of JupyterLab, all that the page needs
 
 
 def make_experiment(values: dict):
@@ -68,6 +71,31 @@ def lab() -> int:
     first = "notebooks/01_forward_process.ipynb"
     server = ["--ip=127.0.0.1", f"--ServerApp.root_dir={PROJECT}", first]
     return subprocess.call([sys.executable, "-m", "jupyterlab", *server], cwd=PROJECT)
+
+
+def app() -> int:
+    """Serve the notebooks' panels as one page without code (Voilà), on loopback only, behind a token."""
+    command, environment = app_server()
+    return subprocess.call([*command, "--token"], env=environment, cwd=PROJECT)
+
+
+def app_server() -> tuple[list[str], dict[str, str]]:
+    """The command that serves the page, without its token, and its environment.
+
+    The environment leads Voilà to a template of ours, whose page fetches nothing from elsewhere.
+    """
+    options = ["--template=offline", "--Voila.ip=127.0.0.1", f"--VoilaConfiguration.extension_allowlist={EXTENSIONS}"]
+    command = [sys.executable, "-m", "voila", "notebooks/app.ipynb", *options]
+    ours = str(Path(__file__).with_name("share"))
+    return command, os.environ | {"JUPYTER_PATH": os.pathsep.join([ours, os.environ.get("JUPYTER_PATH", "")])}
+
+
+def student() -> None:
+    """Write the student edition of the notebooks, without answers, to data/runs/student/."""
+    from ddpm_utils.student import write_student_edition
+    from ddpm_utils.training_setup import output
+
+    print(*(relative(path) for path in write_student_edition(output() / "data" / "runs" / "student")), sep="\n")
 
 
 def train(values: dict) -> None:

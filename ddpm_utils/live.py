@@ -9,6 +9,7 @@ import io
 from collections.abc import Sequence
 from typing import TypeVar
 
+import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
 from jaxtyping import Float
@@ -76,7 +77,7 @@ class Blit:
             self._remember(figure)
         self.canvas.restore_region(self.background)
         for artist in self.moving:
-            figure.draw_artist(artist)
+            artist.draw(self.canvas.get_renderer())
         content = io.BytesIO()
         pixels = np.asarray(self.canvas.buffer_rgba())[..., :3]
         PIL.Image.fromarray(pixels).save(content, "png", compress_level=1)
@@ -84,6 +85,7 @@ class Blit:
 
     def _remember(self, figure: Figure) -> None:
         """Lay the figure out, once, and keep what it looks like without that which moves."""
+        plt.close(figure)  # or the notebook would show it once more at the end of the cell
         self.figure, self.canvas = figure, FigureCanvasAgg(figure)
         self.canvas.draw()
         figure.set_layout_engine("none")

@@ -30,6 +30,11 @@ PART_2 = "05_custom_degradation"
 FIRST_MINUTE = "first-minute"  # the run that the main job trains from scratch
 
 
+def numbered() -> list[Path]:
+    """The notebooks 01 to 05, in order."""
+    return sorted(NOTEBOOKS.glob("0*.ipynb"))
+
+
 class Job(NamedTuple):
     """One notebook with its parameters, to be executed into `target`."""
 
@@ -58,7 +63,7 @@ def check(notebook: str, parameters: dict) -> None:
     """
     path = NOTEBOOKS / f"{notebook}.ipynb"
     if not path.exists():
-        known = ", ".join(sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb")))
+        known = ", ".join(path.stem for path in numbered())
         raise ValueError(f"there is no notebook {notebook!r}; there are {known}.")
     known = papermill.inspect_notebook(str(path))
     for name in parameters:
@@ -178,7 +183,7 @@ def write_table(table: pd.DataFrame, folder: Path) -> list[Path]:
 
 def refresh() -> None:
     """Execute the committed notebooks from top to bottom at their default parameters, and strip them."""
-    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+    for path in [*numbered(), NOTEBOOKS / "app.ipynb"]:
         with tempfile.TemporaryDirectory() as folder:
             os.environ["DDPM_OUTPUT"] = folder  # figures and runs of this execution are not kept
             executed = Path(folder) / path.name

@@ -1,5 +1,6 @@
 """Controls above a picture: panels around any draw function, for every reader."""
 
+import html
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -98,6 +99,32 @@ def panel(
     update()
     above = [ipywidgets.HBox(buttons)] if buttons else []
     return ipywidgets.VBox([*above, *controls.values(), picture])
+
+
+def tabs(pages: Mapping[str, Callable[[], ipywidgets.Widget]]) -> ipywidgets.Tab:
+    """Pages under tabs, each of which is made when it is first opened, since that may take a while.
+
+    Args:
+        pages: title → what makes the page. An error in it is shown in its place.
+    """
+    waiting = "Being computed, once; it takes up to half a minute …"
+    tab = ipywidgets.Tab([ipywidgets.VBox([ipywidgets.HTML(waiting)]) for _ in pages], titles=tuple(pages))
+    made = set()
+
+    def open_page(index: int) -> None:
+        if index in made:
+            return
+        made.add(index)
+        try:
+            page = list(pages.values())[index]()
+        except Exception as error:
+            page = ipywidgets.HTML(f'<p role="alert">{type(error).__name__}: {html.escape(str(error))}</p>')
+        tab.children[index].children = [page]
+
+    tab.observe(lambda change: open_page(change.new), names="selected_index")
+    tab.selected_index = 0
+    open_page(0)
+    return tab
 
 
 def log_slider(low: float, high: float, value: float, description: str) -> ipywidgets.FloatLogSlider:

@@ -13,7 +13,7 @@ import pytest
 from ddpm_utils import sweep
 from ddpm_utils.restoration_experiment import DEGRADATIONS
 
-NOTEBOOKS = sorted(sweep.NOTEBOOKS.glob("*.ipynb"))
+NOTEBOOKS = sweep.numbered()
 COMPARED = 3  # cells with text output that nbval compares, at least, in each notebook
 OTHER_PARAMETERS = {
     "01_forward_process": [

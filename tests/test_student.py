@@ -64,7 +64,7 @@ def test_every_exercise_is_a_task_an_answer_and_a_check(path):
 def test_exercises_go_from_moving_a_slider_to_implementing(path):
     tasks = [cell.source.split("\n\n")[1] for cell in read(path).cells if cell.source.startswith("### Exercise")]
     assert tasks[0].startswith("Move the slider")
-    assert "mplement" in tasks[-1]
+    assert tasks[-1].startswith("Implement")
 
 
 @of_each_notebook
