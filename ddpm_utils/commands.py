@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ddpm_utils.data import PROJECT
 
-EXTENSIONS = ["@jupyter-widgets/jupyterlab-manager", "anywidget"]  # of JupyterLab, all that the page needs
+UNSUITED = ["@jupyter/nbgrader", "@jupyter-notebook/lab-extension"]  # JupyterLab's, which Voilà could not start
 
 
 def make_experiment(values: dict):
@@ -68,9 +68,12 @@ def run(values: dict) -> int:
 
 def lab() -> int:
     """Open the notebooks in JupyterLab, which listens on loopback only and asks for its token."""
-    first = "notebooks/01_forward_process.ipynb"
-    server = ["--ip=127.0.0.1", f"--ServerApp.root_dir={PROJECT}", first]
-    return subprocess.call([sys.executable, "-m", "jupyterlab", *server], cwd=PROJECT)
+    return subprocess.call([*lab_server(PROJECT), "notebooks/01_forward_process.ipynb"], cwd=PROJECT)
+
+
+def lab_server(folder: Path) -> list[str]:
+    """The command that serves a folder with JupyterLab, which makes up a token of its own."""
+    return [sys.executable, "-m", "jupyterlab", "--ip=127.0.0.1", f"--ServerApp.root_dir={folder}"]
 
 
 def app() -> int:
@@ -84,7 +87,7 @@ def app_server() -> tuple[list[str], dict[str, str]]:
 
     The environment leads Voilà to a template of ours, whose page fetches nothing from elsewhere.
     """
-    options = ["--template=offline", "--Voila.ip=127.0.0.1", f"--VoilaConfiguration.extension_allowlist={EXTENSIONS}"]
+    options = ["--template=offline", "--Voila.ip=127.0.0.1", f"--VoilaConfiguration.extension_denylist={UNSUITED}"]
     command = [sys.executable, "-m", "voila", "notebooks/app.ipynb", *options]
     ours = str(Path(__file__).with_name("share"))
     return command, os.environ | {"JUPYTER_PATH": os.pathsep.join([ours, os.environ.get("JUPYTER_PATH", "")])}

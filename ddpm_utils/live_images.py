@@ -124,7 +124,7 @@ class WorstAndBest:
     def __init__(
         self,
         found: Mapping[int, Reconstruction],
-        losses: Mapping[str, Sequence[float]],
+        losses: Mapping[str, Sequence[float] | np.ndarray],
         steps: Sequence[int],
         shown: int = 4,
     ):

@@ -19,6 +19,16 @@ jaxtyping.install_import_hook(
 from ddpm_utils import data  # noqa: E402  (after the hook)
 
 
+def pytest_terminal_summary(terminalreporter):
+    """The browser tests' latencies, also where their processes' output is not shown."""
+    passed = [report for report in terminalreporter.stats.get("passed", []) if report.when == "call"]
+    found = [value for report in passed for name, value in report.user_properties if name == "latency"]
+    if found:
+        terminalreporter.section("from a key to the new picture, median in the browser")
+        for line in sorted(found):
+            terminalreporter.write_line(line)
+
+
 @pytest.fixture
 def unchecked(monkeypatch):
     """Annotations are not checked, as when users run it: for tests of what the code itself refuses."""

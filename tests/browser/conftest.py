@@ -1,0 +1,141 @@
+"""A real browser, and the two servers that it visits: on loopback, behind a token, stopped whatever happens."""
+
+import json
+import os
+import re
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from ddpm_utils.commands import app_server, lab_server
+from ddpm_utils.sweep import NOTEBOOKS
+from ddpm_utils.training_setup import output as project_output
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+START_SECONDS = 90
+SETTINGS = {
+    "notebook-extension/tracker": {"windowingMode": "none"},  # all cells in the page, not only those in view
+    "apputils-extension/notification": {"fetchNews": "false"},
+}
+INSIDE = re.compile(r"(https?|wss?)://127\.0\.0\.1:\d+/|data:|blob:")
+
+
+class Server(NamedTuple):
+    """Where a running server is."""
+
+    url: str
+    token: str
+    output: Path  # what its kernels write below
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    """The browser, without a window."""
+    path = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not path:
+        pytest.skip("no Chromium here: `apt-get install chromium` (Debian) and try again")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium) -> Iterator:
+    """A page; an error on its console, or a request to anywhere but loopback, fails the test."""
+    page = chromium.new_page(viewport={"width": 1280, "height": 1100})
+    complaints = []
+
+    def on_console(message) -> None:
+        if message.type == "error":
+            complaints.append(f"{message.text} ({message.location.get('url')})")
+
+    def on_request(asked) -> None:
+        if not INSIDE.match(asked.url):
+            complaints.append(f"it asked for {asked.url}")
+
+    page.on("console", on_console)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("request", on_request)
+    yield page
+    page.close()
+    assert complaints == []
+
+
+@contextmanager
+def serving(command: list[str], token: str, environment: dict, output: Path) -> Iterator[Server]:
+    """Run a server on a free port until the block ends; its whole process group is stopped then."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = environment | {"DDPM_OUTPUT": str(output), "OMP_NUM_THREADS": "1"}
+    log = output / "server.log"
+    with log.open("w") as stream:
+        process = subprocess.Popen(
+            [*command, f"--port={port}", "--no-browser"],
+            env=environment, stdout=stream, stderr=stream, start_new_session=True,
+        )  # fmt: skip
+        try:
+            wait_for_port(port, process, log)
+            yield Server(f"http://127.0.0.1:{port}", token, output)
+        finally:
+            os.killpg(process.pid, signal.SIGTERM)
+            try:
+                process.wait(10)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def wait_for_port(port: int, process: subprocess.Popen, log: Path) -> None:
+    """Return once something listens."""
+    end = time.monotonic() + START_SECONDS
+    while time.monotonic() < end and process.poll() is None:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise AssertionError(f"the server did not start: {log.read_text()[-2000:]}")
+
+
+@pytest.fixture(scope="session")
+def lab(chromium, tmp_path_factory) -> Iterator[Server]:
+    """JupyterLab on a copy of the notebooks, since it saves what it opens."""
+    folder, token = tmp_path_factory.mktemp("lab"), secrets.token_hex(16)
+    shutil.copytree(NOTEBOOKS, folder / "notebooks")
+    for name, values in SETTINGS.items():
+        path = folder / "config" / "lab" / "user-settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(values))
+    options = [f"--IdentityProvider.token={token}", "--LabApp.expose_app_in_browser=True", "--allow-root"]
+    environment = os.environ | {"JUPYTER_CONFIG_DIR": str(folder / "config")}  # nobody's own settings and tabs
+    with serving([*lab_server(folder / "notebooks"), *options], token, environment, folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def voila(chromium, tmp_path_factory) -> Iterator[Server]:
+    """The stand-alone page."""
+    folder, token = tmp_path_factory.mktemp("voila"), secrets.token_hex(16)
+    command, environment = app_server()
+    with serving([*command, f"--token={token}"], token, environment, folder) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def screenshots() -> Path:
+    """Where the pictures of the panels are kept, to be looked at."""
+    folder = project_output() / "data" / "runs" / "browser"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder

@@ -1,0 +1,160 @@
+"""A panel in a page, as a reader sees and moves it."""
+
+import base64
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+WATCH = """picture => {
+  window.panelTimes = window.panelTimes || [];
+  if (!window.panelKeys) {
+    window.panelKeys = true;
+    document.addEventListener("keydown", () => { window.pressed = performance.now(); }, true);
+  }
+  const image = picture.querySelector("img");
+  if (image.watched) return;
+  image.watched = true;
+  image.addEventListener("load", () => {
+    if (window.pressed) window.panelTimes.push(performance.now() - window.pressed);
+    window.pressed = null;
+  });
+}"""
+PNG = """async image => {
+  const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
+  return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
+}"""
+
+
+class PanelPage:
+    """One panel of a page: the widget box that has a picture right inside.
+
+    Args:
+        page: Playwright's.
+        number: of the panel, in the order of the page, from 0.
+    """
+
+    def __init__(self, page, number: int):
+        self.page = page
+        panels = page.locator(".widget-vbox:visible").filter(has=page.locator(":scope > .ddpm-picture"))
+        self.box = panels.nth(number)
+        self.picture = self.box.locator(".ddpm-picture")
+        self.picture.wait_for(timeout=60_000)
+        self.box.scroll_into_view_if_needed()
+        self.picture.evaluate(WATCH)
+
+    @property
+    def sentence(self) -> str:
+        """What a screen reader announces."""
+        return self.picture.get_by_role("status").inner_text()
+
+    @property
+    def error(self) -> str:
+        """What the panel says went wrong."""
+        return self.picture.get_by_role("alert").inner_text()
+
+    @property
+    def alternative_text(self) -> str:
+        return self.picture.locator("img").get_attribute("alt")
+
+    @property
+    def png(self) -> bytes:
+        """The picture, as the page got it."""
+        return base64.b64decode(self.picture.locator("img").evaluate(PNG))
+
+    @property
+    def sliders(self) -> int:
+        """How many there are."""
+        return self.box.locator(".noUi-handle").count()
+
+    @property
+    def menus(self) -> list:
+        return self.box.locator("select").all()
+
+    def readout(self, slider: int) -> str:
+        """The value beside a slider."""
+        return self.box.locator(".widget-readout").nth(slider).inner_text()
+
+    def place(self, slider: int) -> float:
+        """Where a slider stands, from 0 to 1."""
+        handle = self.box.locator(".noUi-handle").nth(slider)
+        now, least, most = (float(handle.get_attribute(f"aria-value{name}")) for name in ("now", "min", "max"))
+        return (now - least) / (most - least)
+
+    def press(self, slider: int, key: str) -> None:
+        """Press a key on a slider's handle, and wait for the picture that it brings."""
+        self.box.locator(".noUi-handle").nth(slider).focus()
+        self._changing(lambda: self.page.keyboard.press(key))
+
+    def drag(self, slider: int, place: float) -> None:
+        """Drag a handle with the mouse to a place between 0 and 1 of its slider, in twelve moves."""
+        handle, base = self.box.locator(".noUi-handle").nth(slider), self.box.locator(".noUi-base").nth(slider)
+        handle.scroll_into_view_if_needed()
+        knob, track = handle.bounding_box(), base.bounding_box()
+        y = knob["y"] + knob["height"] / 2
+        self.page.mouse.move(knob["x"] + knob["width"] / 2, y)
+        self.page.mouse.down()
+        self.page.mouse.move(track["x"] + place * track["width"], y, steps=12)
+        self.page.mouse.up()
+        self._settle()
+
+    def choose(self, menu: int, label: str) -> None:
+        """Choose from a menu."""
+        self._changing(lambda: self.menus[menu].select_option(label=label))
+
+    def _changing(self, action: Callable[[], None]) -> None:
+        """Do something that changes the picture, and wait until it has."""
+        source = self.picture.locator("img").get_attribute("src")
+        action()
+        self.page.wait_for_function(
+            "([image, old]) => image.src !== old && image.complete",
+            arg=[self.picture.locator("img").element_handle(), source], timeout=20_000, polling=5,
+        )  # fmt: skip
+        self._settle()
+
+    def _settle(self) -> None:
+        """Wait until the picture has not changed for a while: the last of a drag's values has arrived."""
+        image, since = self.picture.locator("img"), time.monotonic()
+        source, end = image.get_attribute("src"), time.monotonic() + 20
+        while time.monotonic() - since < 0.4:
+            assert time.monotonic() < end, "the picture does not come to rest"
+            time.sleep(0.05)
+            now = image.get_attribute("src")
+            if now != source:
+                source, since = now, time.monotonic()
+
+    def latency(self) -> float:
+        """Median milliseconds from a key press to the new picture, over all presses so far in this page."""
+        return median(self.page.evaluate("window.panelTimes"))
+
+
+def exercise(panel: PanelPage, check, *arguments) -> None:
+    """Move each control in turn: every time the picture must be another one, and the right one."""
+
+    def right() -> str:
+        assert panel.error == ""
+        sentence = panel.sentence
+        assert panel.alternative_text.endswith(sentence)
+        check(sentence, panel.png, *arguments)
+        return sentence
+
+    said = [right()]
+    for slider in range(panel.sliders):
+        first, *later = ("ArrowLeft", "ArrowRight") if panel.place(slider) == 1 else ("ArrowRight", "ArrowLeft")
+        panel.press(slider, first)
+        said.append(right())
+        assert said[-1] != said[-2], f"slider {slider} does nothing by keyboard"
+        for key in [*later, first] * 3:
+            panel.press(slider, key)
+        said.append(right())
+        before = panel.readout(slider)
+        panel.drag(slider, 0.2 if panel.place(slider) > 0.5 else 0.8)
+        assert panel.readout(slider) != before, f"slider {slider} cannot be dragged"
+        said.append(right())
+
+
+def finish(panels: dict[str, PanelPage], screenshots: Path, name: str, record_property) -> None:
+    """A screenshot of each panel, and the median time from a key to its picture."""
+    for label, panel in panels.items():
+        panel.box.screenshot(path=screenshots / f"{name}_{label}.png")
+    record_property("latency", f"{name}: {next(iter(panels.values())).latency():.0f} ms")

@@ -1,0 +1,66 @@
+"""The stand-alone page: the same panels in tabs, without code, for those who have the token."""
+
+import socket
+import urllib.request
+
+import pytest
+
+from browser import checks
+from browser.panel_page import PanelPage, exercise, finish
+from ddpm_utils.experiment import LEAN, PUBLISHED, Experiment
+from ddpm_utils.training import generator_for
+
+EXPERIMENT = Experiment(**PUBLISHED["low β"] | LEAN)
+
+
+@pytest.fixture
+def opened(page, voila):
+    """The page, when its first panel is there."""
+    page.goto(f"{voila.url}/?token={voila.token}", timeout=120_000, wait_until="commit")
+    page.locator(".ddpm-picture img").first.wait_for(timeout=120_000)
+    return page
+
+
+def open_tab(page, title: str) -> None:
+    page.locator(".lm-TabBar-tab", has_text=title).click()
+    page.locator(".ddpm-picture:visible").first.wait_for(timeout=120_000)
+    page.wait_for_timeout(300)
+
+
+def test_every_panel(opened, output, screenshots, record_property):
+    (noise,) = EXPERIMENT.objective.draw(checks.digits().test.images[:8], generator_for(0, "shown"))
+    forward, reverse = PanelPage(opened, 0), PanelPage(opened, 1)
+    exercise(forward, checks.forward, noise)
+    exercise(reverse, checks.reverse)
+    panels = {"forward": forward}
+    finish(panels, screenshots, "app_1", record_property)
+
+    open_tab(opened, "2 Training")
+    assert PanelPage(opened, 0).sentence.startswith("Not begun")
+    exercise(PanelPage(opened, 1), checks.estimates, EXPERIMENT)
+    opened.screenshot(path=screenshots / "app_2.png")
+    rest = {
+        "3 Sampling": (checks.trajectory, EXPERIMENT),
+        "4 Evaluation": (checks.worst_and_best, EXPERIMENT),
+        "5 Degradations": (checks.round_trip,),
+    }
+    for title, arguments in rest.items():
+        open_tab(opened, title)
+        exercise(PanelPage(opened, 0), *arguments)
+        opened.screenshot(path=screenshots / f"app_{title[0]}.png")
+    assert "import" not in opened.locator("body").inner_text()  # no code
+    assert opened.locator(".jp-InputArea:visible").count() == 0
+
+
+def test_asks_for_its_token(voila):
+    with urllib.request.urlopen(voila.url) as answer:
+        assert answer.url == f"{voila.url}/login?next=%2F"
+
+
+def test_listens_on_loopback_only(voila):
+    """Whoever comes to this machine by another of its addresses finds nobody there."""
+    port = int(voila.url.rsplit(":", 1)[1])
+    others = {found[4][0] for found in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+    for address in others - {"127.0.0.1"}:
+        with pytest.raises(ConnectionRefusedError), socket.create_connection((address, port), 2):
+            pass

@@ -1,0 +1,132 @@
+"""The checks that the browser tests make: a right picture passes them, and a wrong one does not."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+
+from browser import checks
+from ddpm_utils import panels, precomputed, sampling
+from ddpm_utils.experiment import Experiment
+from ddpm_utils.latent_model import LatentModel
+from ddpm_utils.live_densities import EvidenceBound, LatentModelPicture, PosteriorPicture, ReverseStep
+from ddpm_utils.live_images import EstimatesPicture, NoisyDigits, RoundTripPicture, TrajectoryPicture, WorstAndBest
+from ddpm_utils.restoration_experiment import RestorationExperiment
+from ddpm_utils.scalar_chain import two_peaks
+from ddpm_utils.schedules import constant
+from ddpm_utils.training import generator_for
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def x(digits):
+    return digits.test.images[:8]
+
+
+@pytest.fixture
+def noise(x):
+    return torch.randn(x.shape, generator=generator_for(0, "play"))
+
+
+def shown(panel) -> tuple[str, bytes]:
+    """What a panel says and shows."""
+    picture = panel.children[-1]
+    assert picture.error == ""
+    return picture.sentence, picture.png
+
+
+def wrong(kind: type, **changes):
+    """A picture of this kind that draws other values than it is asked for, and says the ones it was asked for."""
+
+    class Wrong(kind):
+        def __call__(self, **values):
+            title = super().__call__(**values).get_suptitle()
+            super().__call__(**{name: changes[name](v) if name in changes else v for name, v in values.items()})
+            self.title.set_text(title)
+            return self.figure
+
+    return Wrong
+
+
+def both(kind, changes, make, panel, check):
+    """The right picture passes, the wrong one fails."""
+    check(*shown(panel(make(kind))))
+    with pytest.raises(AssertionError, match=r"only \d+% of the p|given as"):
+        check(*shown(panel(make(wrong(kind, **changes)))))
+
+
+@pytest.mark.parametrize("changes", [{"t": lambda t: t + 1}, {"beta": lambda beta: 1.1 * beta}], ids=["t", "beta"])
+def test_forward(x, noise, changes):
+    both(
+        NoisyDigits, changes, lambda kind: kind(x, noise), panels.forward, lambda *s: checks.forward(*s, noise)
+    )  # fmt: skip
+
+
+def test_forward_of_other_digits(x, noise):
+    with pytest.raises(AssertionError, match="z_t at t = 20"):
+        checks.forward(*shown(panels.forward(NoisyDigits(x.flip(0), noise))), noise)
+
+
+def test_densities():
+    both(ReverseStep, {"alpha": lambda a: a - 0.1}, lambda k: k(two_peaks()), panels.reverse_step, checks.reverse)
+    both(LatentModelPicture, {"sigma": lambda s: 1.3 * s}, lambda k: k(checks.waves), panels.latent_model,
+         checks.latent_model)  # fmt: skip
+    model, coarse = LatentModel(checks.waves, 0.2), constant(beta=0.001, T=2000).subset(10)
+    both(EvidenceBound, {"mean": lambda m: m + 0.1}, lambda k: k(model), panels.evidence_bound, checks.bound)
+    both(PosteriorPicture, {"t": lambda t: t + 1}, lambda k: k(coarse), panels.posterior, checks.posterior)
+
+
+def test_a_wrong_number_is_noticed():
+    sentence, png = shown(panels.reverse_step(ReverseStep(two_peaks())))
+    for number, other in (("0.014", "0.016"), ("0.338", "0.348")):
+        assert number in sentence
+        with pytest.raises(AssertionError, match="given as"):
+            checks.reverse(sentence.replace(number, other), png)
+
+
+@pytest.fixture
+def experiment(output):
+    """The report's low β; with nothing in the output folder its weights are the shipped ones."""
+    checks.walked.cache_clear()
+    checks.restored.cache_clear()
+    return Experiment()
+
+
+def test_estimates(experiment, x):
+    (noise,) = experiment.objective.draw(x, generator_for(0, "shown"))
+    network, steps = experiment.load_decoder("auto").network, [100, 200, 400]
+    found = precomputed.estimates(network, experiment.noise_schedule, x, noise, steps)
+    other = {"t": {100: 200, 200: 400, 400: 100}.get}
+    both(EstimatesPicture, other, lambda k: k(found, 2000), panels.estimates,
+         lambda *s: checks.estimates(*s, experiment))  # fmt: skip
+
+
+def test_trajectory(experiment):
+    network, schedule = experiment.load_decoder("auto").network, experiment.noise_schedule
+    starts = {"N(0, I)": sampling.standard_start}
+    found = precomputed.trajectories(network, schedule, starts, calls=[3], seeds=2, count=8)
+    for changes in ({"t": lambda t: t + 1500}, {"seed": lambda s: 1 - s}):
+        both(TrajectoryPicture, changes, lambda k: k(found, 2000), panels.trajectory,
+             lambda *s: checks.trajectory(*s, experiment))  # fmt: skip
+
+
+def test_worst_and_best(experiment, digits):
+    decoder, x = experiment.load_decoder("auto"), digits.test.images[:16]
+    found = precomputed.reconstructions(experiment, decoder, x, [200, 800], calls=20)
+    losses = dict.fromkeys(checks.LOSSES, np.geomspace(20, 0.01, 10))
+    both(WorstAndBest, {"metric": lambda m: "SSIM"}, lambda k: k(found, losses, checks.TIMES),
+         panels.worst_and_best, lambda *s: checks.worst_and_best(*s, experiment))  # fmt: skip
+
+
+def test_round_trip(digits):
+    first = [int((digits.test.labels == kind).nonzero()[0]) for kind in range(10)]
+    blur = RestorationExperiment("blur")
+    restorations = {"blur": (blur.process, blur.load_decoder("shipped").network, 0.0)}
+    found = precomputed.round_trips(restorations, digits.test.images[first], calls=10)
+    for changes in ({"digit": lambda d: d + 1}, {"algorithm": lambda a: "1"}, {"fraction": lambda f: 0.75}):
+        both(RoundTripPicture, changes, lambda k: k(found), panels.round_trip, checks.round_trip)

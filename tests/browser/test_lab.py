@@ -1,0 +1,167 @@
+"""Each notebook in JupyterLab: run from top to bottom, its sliders moved with the mouse and by keyboard."""
+
+import time
+
+import nbformat
+import pytest
+import torch
+
+from browser import checks
+from browser.panel_page import PanelPage, exercise, finish
+from ddpm_utils.experiment import Experiment
+from ddpm_utils.training import generator_for
+
+RUN_SECONDS = 400
+STATE = """() => {
+  const panel = jupyterapp.shell.currentWidget;
+  const cells = [...panel.content.model.cells].filter(cell => cell.type === "code");
+  const outputs = cells.flatMap(cell => cell.outputs ? cell.outputs.toJSON() : []);
+  return {
+    waiting: cells.filter(cell => cell.executionState !== "idle" || !cell.executionCount).length,
+    errors: outputs.filter(output => output.output_type === "error").map(error => `${error.ename}: ${error.evalue}`),
+  };
+}"""
+CLEAR = """async () => {
+  await jupyterapp.commands.execute("notebook:clear-all-cell-outputs");
+  const model = jupyterapp.shell.currentWidget.content.model;
+  for (const cell of model.cells) if (cell.type === "code") cell.executionCount = null;
+}"""
+
+
+def run_all(page, lab, name: str) -> None:
+    """Open a notebook, forget what it holds, and run it; an error in a cell fails the test."""
+    page.goto(f"{lab.url}/lab/tree/{name}.ipynb?token={lab.token}")
+    page.wait_for_function(
+        "name => window.jupyterapp?.shell.currentWidget?.context?.path === `${name}.ipynb`"
+        " && jupyterapp.shell.currentWidget.content.model?.cells.length > 3",
+        arg=name, timeout=60_000,
+    )  # fmt: skip
+    page.wait_for_function(
+        "jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'", timeout=60_000
+    )
+    page.evaluate(CLEAR)
+    page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
+    end = time.monotonic() + RUN_SECONDS
+    while (state := page.evaluate(STATE))["waiting"]:
+        assert state["errors"] == []
+        assert time.monotonic() < end, f"{state['waiting']} cells had not run after {RUN_SECONDS} s"
+        page.wait_for_timeout(500)
+    assert state["errors"] == []
+
+
+@pytest.fixture
+def lab_output(lab, monkeypatch):
+    """The tests look for trained weights where the notebooks' kernels have put them."""
+    monkeypatch.setenv("DDPM_OUTPUT", str(lab.output))
+
+
+WRONG = """
+import torch
+
+from ddpm_utils import data, panels
+from ddpm_utils.live_images import NoisyDigits
+from ddpm_utils.training import generator_for
+
+
+class Wrong(NoisyDigits):
+    def __call__(self, beta, T, t):
+        title = super().__call__(beta, T, t).get_suptitle()
+        super().__call__(beta, T, {behind})
+        self.title.set_text(title)
+        return self.figure
+
+
+x = data.load("mnist_5k").test.images[:8]
+panels.forward(Wrong(x, torch.randn(x.shape, generator=generator_for(0, "play"))))
+"""
+
+
+@pytest.mark.parametrize(("behind", "right"), [("t", True), ("max(t - 1, 0)", False)], ids=["right", "one step behind"])
+def test_a_wrong_picture_is_noticed(page, lab, behind, right):
+    """The same panel of the same page, with a draw function that says t and shows the step before."""
+    cells = [nbformat.v4.new_markdown_cell("A page for this test.") for _ in range(3)]
+    cells.append(nbformat.v4.new_code_cell(WRONG.replace("{behind}", behind)))
+    name = f"wrong_{right}"
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    nbformat.write(notebook, lab.output / "notebooks" / f"{name}.ipynb")
+    run_all(page, lab, name)
+    panel, noise = PanelPage(page, 0), torch.randn(8, 1, 28, 28, generator=generator_for(0, "play"))
+    if right:
+        exercise(panel, checks.forward, noise)
+    else:
+        with pytest.raises(AssertionError, match=r"z_t at t = 20: only \d+% of the pixels are as they should be"):
+            exercise(panel, checks.forward, noise)
+
+
+def test_01_forward_process(page, lab, screenshots, record_property):
+    run_all(page, lab, "01_forward_process")
+    labels = ["latent_model", "bound", "posterior", "reverse", "forward"]
+    panels = {label: PanelPage(page, number) for number, label in enumerate(labels)}
+    for label in labels[:-1]:
+        exercise(panels[label], getattr(checks, label))
+    noise = torch.randn(8, 1, 28, 28, generator=generator_for(0, "play"))
+    exercise(panels["forward"], checks.forward, noise)
+    for button, beginning in (("low β", "β = 0.001, t = 200 of 2000:"), ("high β", "β = 0.1, t = 20 of 200:")):
+        panels["forward"].box.get_by_role("button", name=button).click()
+        page.wait_for_timeout(500)
+        assert panels["forward"].sentence.startswith(beginning)
+        checks.forward(panels["forward"].sentence, panels["forward"].png, noise)
+    finish(panels, screenshots, "01", record_property)
+
+
+def test_02_training(page, lab, lab_output, screenshots, record_property):
+    run_all(page, lab, "02_training")
+    panels = {label: PanelPage(page, number) for number, label in enumerate(["training", "estimates"])}
+    exercise(panels["estimates"], checks.estimates, Experiment())
+    train_and_stop(panels["training"], lab.output)
+    finish(panels, screenshots, "02", record_property)
+
+
+def train_and_stop(panel: PanelPage, output) -> None:
+    """Press Train, see it learn, press Stop: the run on disk is at the step that the picture tells."""
+    assert panel.sentence.startswith("Not begun: step 0 of ")
+    panel.box.get_by_role("button", name="Train").click()
+    panel.page.wait_for_function(
+        "picture => / step [1-9][0-9]* of .*, loss [0-9.]+, [0-9]+ min [0-9]+ s left/.test(picture.textContent)",
+        arg=panel.picture.element_handle(), timeout=60_000,
+    )  # fmt: skip
+    panel.page.wait_for_timeout(4000)
+    panel.box.get_by_role("button", name="Stop").click()
+    panel.page.wait_for_function(
+        "picture => picture.textContent.includes('Stopped')", arg=panel.picture.element_handle(), timeout=60_000
+    )
+    checks.training(panel.sentence, panel.png, output)
+
+
+def test_03_sampling(page, lab, lab_output, screenshots, record_property):
+    run_all(page, lab, "03_sampling")
+    panel = PanelPage(page, 0)
+    exercise(panel, checks.trajectory, Experiment())
+    for menu, label in ((0, "Heun"), (0, "ancestral, σ² = β"), (1, "N(0, I)")):
+        panel.choose(menu, label)
+        assert label in panel.sentence
+        checks.trajectory(panel.sentence, panel.png, Experiment())
+    finish({"trajectory": panel}, screenshots, "03", record_property)
+
+
+def test_04_evaluation(page, lab, lab_output, screenshots, record_property):
+    run_all(page, lab, "04_evaluation")
+    panel = PanelPage(page, 0)
+    exercise(panel, checks.worst_and_best, Experiment())
+    for label in ("SSIM", "PSNR"):
+        panel.choose(0, label)
+        assert f"mean {label}" in panel.sentence
+        checks.worst_and_best(panel.sentence, panel.png, Experiment())
+    finish({"worst_and_best": panel}, screenshots, "04", record_property)
+
+
+def test_05_custom_degradation(page, lab, screenshots, record_property):
+    run_all(page, lab, "05_custom_degradation")
+    panels = {label: PanelPage(page, number) for number, label in enumerate(["reverse", "round_trip"])}
+    exercise(panels["reverse"], checks.reverse)
+    exercise(panels["round_trip"], checks.round_trip)
+    for menu, label in ((0, "heat"), (1, "1"), (0, "morph"), (1, "direct")):
+        panels["round_trip"].choose(menu, label)
+        checks.round_trip(panels["round_trip"].sentence, panels["round_trip"].png)
+    finish(panels, screenshots, "05", record_property)
