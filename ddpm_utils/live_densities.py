@@ -40,7 +40,7 @@ class LatentModelPicture:
         extent: float = 3.0,
         finest: float = 0.05,
     ):
-        self.f, self.z, self.x = f, np.linspace(-RANGE, RANGE, 161), np.linspace(-extent, extent, 101)
+        self.f, self.z, self.x = f, np.linspace(-RANGE, RANGE, 161), np.linspace(-extent, extent, 81)
         layout = [["prior", "."], ["joint", "density"]]
         self.figure, ax = plt.subplot_mosaic(layout, figsize=(5.8, 3.9), width_ratios=[2, 1], height_ratios=[1, 2.4])
         joint, prior, density = ax["joint"], ax["prior"], ax["density"]
@@ -89,7 +89,7 @@ class EvidenceBound:
 
     def __init__(self, model: LatentModel, deepest: float = 12.0):
         self.model, self.deepest = model, deepest
-        self.z, self.means = np.linspace(-RANGE, RANGE, 401), np.linspace(-RANGE, RANGE, 129)
+        self.z, self.means = np.linspace(-RANGE, RANGE, 401), np.linspace(-RANGE, RANGE, 81)
         self.figure, (left, right) = plt.subplots(1, 2, figsize=(7.8, 2.9))
         self.title = moving_title(self.figure)
         left.plot(self.z, np.exp(log_normal(self.z, 0, 1)), "--", color=GREY, label="prior p(z)")

@@ -106,8 +106,8 @@ class TrajectoryPicture:
         place = int(np.abs(np.array(trajectory.steps) - t).argmin())
         self.rows.show([trajectory.z[place].float(), trajectory.x_hat[place].float()])
         name = f"DDIM, η = {eta:g}" if sampler == "DDIM" else sampler
-        reached = f"t = {trajectory.steps[place]:.0f} of {self.T}, α_t = {trajectory.alpha[place]:.3g}"
-        self.title.set_text(f"{reached}: {name}, {calls} calls, from {start}, seed {seed}")
+        visited = f"nearest visited step {trajectory.steps[place]:.0f}, α = {trajectory.alpha[place]:.3g}"
+        self.title.set_text(f"t = {t} of {self.T}, {visited}: {name}, {calls} calls, from {start}, seed {seed}")
         return self.figure
 
 
@@ -144,6 +144,7 @@ class WorstAndBest:
             ax["losses"].plot(steps, values, line, color=colour, label=label)
         self.here = moves(ax["losses"].axvline(1, color="black", linewidth=1))
         ax["losses"].set(xlabel="step t", ylabel="mean squared error of ε", xscale="log", yscale="log")
+        ax["losses"].set_ylim(1e-4, 50)  # the exact decoder on images that it knows goes far below
         self.figure.legend(*ax["losses"].get_legend_handles_labels(), loc="outside right center", fontsize=8)
 
     def __call__(self, metric: str, t: int) -> Figure:

@@ -75,6 +75,7 @@ def trajectory(draw: TrajectoryPicture) -> Panel:
         return list(dict.fromkeys(getattr(choice, name) for choice in choices))
 
     starts, calls, seeds = every("start"), every("calls"), every("seed")
+    steps = sorted({round(draw.T * k / 40) for k in range(41)})
     return widgets.panel(
         draw,
         sampler=widgets.menu(["DDIM", *SAMPLERS], "DDIM", "sampler"),
@@ -82,7 +83,7 @@ def trajectory(draw: TrajectoryPicture) -> Panel:
         eta=widgets.slider(ETAS, 0.0, "η, fresh noise (DDIM only)"),
         start=widgets.menu(starts, starts[-1], "start"),
         seed=widgets.slider(seeds, 0, "seed"),
-        t=widgets.int_slider(0, draw.T, draw.T // 4, "t, steps left"),
+        t=widgets.slider(steps, steps[len(steps) // 4], "t, steps left"),
     )
 
 

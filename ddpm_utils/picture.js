@@ -1,8 +1,8 @@
 // A picture that is replaced without flickering, its description, and what went wrong, for every reader.
 function render({ model, el }) {
   el.classList.add("ddpm-picture");
-  const image = el.appendChild(document.createElement("img"));
   const sentence = el.appendChild(document.createElement("p"));
+  const image = el.appendChild(document.createElement("img"));
   const error = el.appendChild(document.createElement("p"));
   sentence.setAttribute("role", "status"); // announced when it changes, without stealing the focus
   error.setAttribute("role", "alert");

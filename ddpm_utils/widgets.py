@@ -16,9 +16,11 @@ from ddpm_utils.live import Blit
 
 STYLE = {"description_width": "initial"}
 WIDE = ipywidgets.Layout(width="34em", max_width="100%")
-HIDDEN = """
+CSS = """
 .ddpm-picture img { max-width: 100%; background: white; }
-.ddpm-picture [role="status"] { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }
+.ddpm-picture { display: inline-block; max-width: 100%; }
+.ddpm-picture [role="status"] { margin: 0 0 -22px; line-height: 22px; text-align: center; color: black; }
+.ddpm-picture [role="status"] { position: relative; }
 .ddpm-picture [role="alert"] { color: #D55E00; font-weight: bold; margin: 0; }
 """
 
@@ -27,7 +29,7 @@ class Picture(anywidget.AnyWidget):
     """A PNG with an alternative text, a sentence that screen readers announce whenever it changes, and an error."""
 
     _esm = Path(__file__).with_name("picture.js")
-    _css = HIDDEN  # the sentence is for ears: eyes read it in the picture
+    _css = CSS  # the sentence stands where the figure has its title
 
     png = traitlets.Bytes().tag(sync=True)
     alt = traitlets.Unicode().tag(sync=True)

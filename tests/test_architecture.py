@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": set(),
     "plots": {"checkpoints"},
     "curves": {"plots"},
-    "live": set(),
+    "live": {"metrics"},
     "widgets": {"live"},
     "live_densities": {"forward", "latent_model", "live", "plots", "scalar_chain", "schedules"},
     "live_images": {"latent_model", "live", "plots", "precomputed"},

@@ -235,19 +235,20 @@ def walked(experiment: Experiment, sampler: str, calls: int, start: str, seed: i
 
 def trajectory(sentence: str, png: bytes, experiment: Experiment) -> None:
     """Notebook 03: the sampler, walked here once more."""
-    form = r"t = (\d+) of (\d+), α_t = ([\d.e-]+): (.+), (\d+) calls, from (.+), seed (\d+)"
+    form = r"t = (\d+) of \d+, nearest visited step (\d+), α = ([\d.e-]+): (.+), (\d+) calls, from (.+), seed (\d+)"
     found = re.fullmatch(form, sentence)
     assert found, f"the sentence {sentence!r} is not of the form {form!r}"
-    t, alpha, sampler, calls, start, seed = found.group(1, 3, 4, 5, 6, 7)
+    t, visited_step, alpha, sampler, calls, start, seed = found.groups()
     chain, way = walked(experiment, sampler, int(calls), start, int(seed))
     place = int(np.abs(chain.time[::-1] * experiment.T - int(t)).argmin())
-    assert round(chain.time[::-1][place] * experiment.T) == int(t), f"no step of this way is at t = {t}"
+    nearest = round(chain.time[::-1][place] * experiment.T)
+    assert nearest == int(visited_step), f"the nearest visited step is {nearest}, not {visited_step}"
     close(float(alpha), chain.alpha[::-1][place], "α_t")
     picture = layout("trajectory")
     rows = Reading(png, picture.figure).images(picture.rows.picture.axes, 2, 8)
     assert_same_images(rows[0], way[place][:, 0], f"z_t at t = {t}")
     network, z = experiment.load_decoder("auto").network, way[place]
-    if int(t):
+    if nearest:
         with torch.inference_mode():
             g = network(z, torch.full((8,), float(chain.time[::-1][place])))
         a = chain.alpha[::-1][place]

@@ -70,9 +70,9 @@ class Reading:
 
 
 def assert_same_images(found: np.ndarray, expected: np.ndarray, what: str) -> None:
-    """Nearly all pixels are equal, to two of 256 grey levels; expected is cut to the grey scale first."""
+    """Nearly all pixels are equal, to one of 256 grey levels; expected is cut to the grey scale first."""
     expected = np.clip(np.asarray(expected).reshape(found.shape), -0.5, 0.5)
-    share = (np.abs(found - expected) < 0.008).mean()
+    share = (np.abs(found - expected) < 0.004).mean()
     assert share > 0.98, f"{what}: only {share:.0%} of the pixels are as they should be"
 
 
