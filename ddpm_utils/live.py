@@ -2,8 +2,8 @@
 
 A *picture* is a callable that takes a panel's values and returns its one figure, with its artists moved and its title
 saying the values in one sentence. `moves` marks an artist that changes, `Rows` is a block of images that do, and `Blit`
-makes a PNG in a few milliseconds, since it remembers what stays and leaves the title to the page. The axes, their limits
-and their ticks never change.
+makes a PNG in a few milliseconds, since it remembers what stays and leaves the title to the page. The axes, limits and
+ticks never change.
 """
 
 import io
