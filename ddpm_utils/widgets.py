@@ -18,7 +18,7 @@ STYLE = {"description_width": "initial"}
 WIDE = ipywidgets.Layout(width="34em", max_width="100%")
 CSS = """
 .ddpm-picture img { max-width: 100%; background: white; }
-.ddpm-picture { display: inline-block; max-width: 100%; }
+.ddpm-picture { width: fit-content; max-width: 100%; }
 .ddpm-picture [role="status"] { margin: 0 0 -22px; line-height: 22px; text-align: center; color: black; }
 .ddpm-picture [role="status"] { position: relative; }
 .ddpm-picture [role="alert"] { color: #D55E00; font-weight: bold; margin: 0; }

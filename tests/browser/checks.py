@@ -51,8 +51,8 @@ def normal(x, mean, deviation):
 
 
 @cache
-def layout(kind: str):
-    """A picture of this kind, for where things are in it."""
+def layout(kind: str, labels: tuple[str, ...] = ()):
+    """A picture of this kind, for where things are in it; with a legend of these labels, if it has one."""
     x = torch.zeros(8, 1, 28, 28)
     estimate = precomputed.Estimate(x, x, x, x, x, 1.0, 0.0)
     trajectory = precomputed.Trajectory([0.0], [1.0], x[None], x[None])
@@ -67,7 +67,7 @@ def layout(kind: str):
         "estimates": lambda: EstimatesPicture({1: estimate}, 1),
         "trajectory": lambda: TrajectoryPicture({choice: trajectory}, 1),
         "round trip": lambda: RoundTripPicture({}),
-        "worst and best": lambda: WorstAndBest({}, dict.fromkeys(LOSSES, np.geomspace(20, 0.01, 10)), TIMES),
+        "worst and best": lambda: WorstAndBest({}, dict.fromkeys(labels, np.geomspace(20, 0.01, 10)), TIMES),
     }[kind]()
     plt.close(picture.figure)
     return picture
@@ -261,7 +261,7 @@ def restored(experiment: Experiment, t: int) -> torch.Tensor:
     return reconstruct(experiment, experiment.load_decoder("auto"), digits().test.images[:16], calls=20, t=t)
 
 
-def worst_and_best(sentence: str, png: bytes, experiment: Experiment) -> None:
+def worst_and_best(sentence: str, png: bytes, experiment: Experiment, labels: tuple[str, ...] = LOSSES) -> None:
     """Notebook 04: reconstructions made and ordered here once more."""
     form = r"Restored from t = (\d+), α_t = ([\d.e-]+): mean (RMSE|SSIM|PSNR) ([\d.]+) of 16 digits"
     found = re.fullmatch(form, sentence)
@@ -272,7 +272,7 @@ def worst_and_best(sentence: str, png: bytes, experiment: Experiment) -> None:
     scores = [metrics.image_quality(back[k : k + 1], x[k : k + 1])[metric] for k in range(16)]
     close(float(found[4]), np.mean(scores), f"the mean {metric}")
     order = np.argsort(scores) if metric == "RMSE" else np.argsort(scores)[::-1]
-    picture = layout("worst and best")
+    picture = layout("worst and best", labels)
     reading = Reading(png, picture.figure)
     for name, places in (("best", order[:4]), ("worst", order[::-1][:4])):
         rows = reading.images(picture.rows[name].picture.axes, 2, 4)
