@@ -102,7 +102,7 @@ class EvidenceBound:
         self.bound = curve(right, color=RED, label="ELBO, over q's mean")
         self.gap = curve(right, color="black", linewidth=1, label="the gap, KL(q ‖ p(z|x))")
         self.here = curve(right, "o", color=RED)
-        right.set(xlabel="mean of q", ylabel="nats above log p(x)", ylim=(-deepest, 0.35 * deepest))
+        right.set(xlabel="mean of q", ylabel="nats above log p(x)", ylim=(-deepest, 0.6 * deepest))
         right.set_xlim(-RANGE, RANGE)
         for ax in (left, right):
             ax.legend(fontsize=8, loc="upper right")

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 
 import matplotlib.pyplot as plt
-import numpy as np
 import torch
 from matplotlib.figure import Figure
 
@@ -20,6 +19,7 @@ from ddpm_utils.sampling import sample
 from ddpm_utils.training import Progress
 
 FLOOR, CEILING = 1e-3, 3.0  # of the loss axis
+SAMPLED = (0, 0.05, 0.1, 0.25, 0.5, 1)  # shares of the steps after which samples are drawn
 SAMPLER = METHODS["DPM-Solver++(2M)"]
 
 
@@ -32,8 +32,7 @@ class LiveTraining:
     Args:
         experiment: what to train, and for how many epochs in all.
         dataset: what `experiment.load_data` gave.
-        rows: so many times, evenly over the steps, samples are drawn; a row each, with the same seeds.
-        columns: samples in a row.
+        columns: samples in a row. A row is drawn when each share of `SAMPLED` is trained, with the same seeds.
         calls: network calls for each, at most T.
         resume: False refuses a folder that holds a run (see `TrainingSetup.open_run`).
     """
@@ -43,7 +42,6 @@ class LiveTraining:
         experiment: Experiment,
         dataset: Dataset,
         *,
-        rows: int = 5,
         columns: int = 8,
         calls: int = 10,
         resume: bool = True,
@@ -53,12 +51,12 @@ class LiveTraining:
         self.first = self.run.step
         self.epoch_steps = len(dataset.train) // experiment.batch_size
         self.total = self.epoch_steps * experiment.epochs
-        self.stops = np.linspace(0, self.total, rows).round().astype(int).tolist()
+        self.stops = sorted({round(share * self.total) for share in SAMPLED})
         self.losses: dict[int, float] = {}  # by step
         self.samples: dict[int, torch.Tensor] = {}
         self.seconds = 0.0  # per step, of late
         self.running = False
-        self._build(rows)
+        self._build(len(self.stops))
 
     def _build(self, rows: int) -> None:
         layout = [["losses", "samples"]]

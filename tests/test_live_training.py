@@ -1,5 +1,6 @@
 """Training to look at: its picture, its button, and that a stopped run goes on as if it had not been stopped."""
 
+import dataclasses
 import time
 
 import matplotlib.pyplot as plt
@@ -19,7 +20,13 @@ def closed():
 
 @pytest.fixture
 def experiment(output):
-    return Experiment(beta=0.1, T=20, network="lean_unet", batch_size=40, epochs=2, learning_rate=1e-3)
+    return Experiment(beta=0.1, T=20, network="lean_unet", batch_size=8, epochs=2, learning_rate=1e-3)
+
+
+@pytest.fixture(scope="module")
+def digits(digits):
+    """A few of them: 40 steps an epoch."""
+    return dataclasses.replace(digits, train=digits.train[:320], validation=digits.validation[:100])
 
 
 def wait_for(condition, seconds: float = 60):
@@ -31,12 +38,12 @@ def wait_for(condition, seconds: float = 60):
 
 
 def test_a_whole_run(experiment, digits):
-    training = LiveTraining(experiment, digits, rows=3, columns=2, calls=2)
-    total = len(digits.train) // 40 * 2
+    training = LiveTraining(experiment, digits, columns=2, calls=2)
+    total = len(digits.train) // experiment.batch_size * 2
     assert training().get_suptitle() == f"Not begun: step 0 of {total}"
     seen = [progress.step for progress in training]
     assert seen == list(range(1, total + 1))
-    assert list(training.samples) == training.stops == [0, total // 2, total]
+    assert list(training.samples) == training.stops == [0, total // 20, total // 10, total // 4, total // 2, total]
     assert all(images.shape == (2, 1, 28, 28) for images in training.samples.values())
     figure = training()
     assert figure.get_suptitle().startswith(f"Trained: step {total} of {total}, validation loss 0.")
