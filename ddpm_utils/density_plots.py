@@ -1,6 +1,6 @@
 """Figures of densities, schedules and degradation errors, in the style of `plots`."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -75,16 +75,4 @@ def posterior_weights(schedule: NoiseSchedule, title: str = "") -> Figure:
         ax.set(xlabel="step t", xscale="log" if schedule.T > 20 else "linear")
         ax.legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
-    return figure
-
-
-def error_over_steps(steps: Sequence[int], errors: Mapping[str, Sequence[float]]) -> Figure:
-    """RMSE to the original over the step t that images were degraded to, one curve per kind of image."""
-    figure, axes = plt.subplots(figsize=(6, 2.8))
-    styles = [(GREY, "--"), (BLUE, "-"), (ORANGE, "-"), (GREEN, "-")]
-    for (colour, line), (label, values) in zip(styles, errors.items(), strict=False):
-        axes.plot(steps, values, line, marker=".", color=colour, label=label)
-    axes.set(xlabel="step t", ylabel="RMSE to the original", ylim=(0, None))
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.legend(fontsize=8)
     return figure
