@@ -24,7 +24,7 @@ lint: $(STAMP)
 lab: $(STAMP) ## JupyterLab on the notebooks, on this machine only
 	$(BIN)/ddpm lab
 
-app: $(STAMP) ## the panels alone, as one page without code, on this machine only
+app: $(STAMP) ## the main panels alone, as one page without code, on this machine only
 	$(BIN)/ddpm app
 
 student: $(STAMP) ## the notebooks without their answers, in data/runs/student

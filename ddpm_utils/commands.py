@@ -90,7 +90,8 @@ def app_server() -> tuple[list[str], dict[str, str]]:
     options = ["--template=offline", "--Voila.ip=127.0.0.1", f"--VoilaConfiguration.extension_denylist={UNSUITED}"]
     command = [sys.executable, "-m", "voila", "notebooks/app.ipynb", *options]
     ours = str(Path(__file__).with_name("share"))
-    return command, os.environ | {"JUPYTER_PATH": os.pathsep.join([ours, os.environ.get("JUPYTER_PATH", "")])}
+    paths = filter(None, [ours, os.environ.get("JUPYTER_PATH")])
+    return command, os.environ | {"JUPYTER_PATH": os.pathsep.join(paths)}
 
 
 def student() -> None:

@@ -13,9 +13,6 @@ from ddpm_utils.latent_model import log_normal
 from ddpm_utils.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from ddpm_utils.schedules import NoiseSchedule
 
-RANGE = 3.2  # z is shown from −RANGE to RANGE
-LEFT = {"loc": "left", "fontsize": 10}
-
 
 def histograms_against_normal(
     values: Mapping[str, Float[Tensor, "..."] | np.ndarray], mean: float, deviation: float, label: str, xlabel: str

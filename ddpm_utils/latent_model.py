@@ -104,5 +104,6 @@ class LatentModel:
             raise ValueError(f"the standard deviation of q must be positive, not {deviation!r}.")
         farthest = np.max(np.abs(mean))
         if deviation < step or farthest + 6 * deviation > LIMIT:
-            raise ValueError(f"N({farthest:g}, {deviation:g}²) is too narrow, or too far out, for the quadrature.")
+            where = f"a q of deviation {deviation:g} at ±{farthest:g}"
+            raise ValueError(f"{where} is too narrow, or reaches too far out, for the quadrature.")
         return np.exp(log_normal(self.grid, np.asarray(mean)[..., None], deviation)) * step

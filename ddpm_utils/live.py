@@ -22,7 +22,7 @@ from torch import Tensor
 
 from ddpm_utils.metrics import to_unit
 
-MOVES, TITLE = "moves", "title"
+MOVES = "moves"
 SIDE, GAP = 28, 1  # pixels of an image, and between two of them
 Moving = TypeVar("Moving", bound=Artist)
 
@@ -34,10 +34,8 @@ def moves(artist: Moving) -> Moving:
 
 
 def moving_title(figure: Figure) -> Artist:
-    """A title above the figure that may change; `Blit` leaves its place empty, for the page to write it there."""
-    title = figure.suptitle(" ", fontsize=10)
-    title.set_gid(TITLE)
-    return title
+    """A title above the figure, whose place is kept while it has no words yet."""
+    return figure.suptitle(" ", fontsize=10)
 
 
 class Rows:
@@ -74,7 +72,7 @@ class Rows:
 
 
 class Blit:
-    """Figure → PNG; of a figure that it has drawn before it draws only what `moves`, over all that stays."""
+    """Figure → PNG without the title; of a figure that it knows it draws only what `moves`, over all that stays."""
 
     def __init__(self):
         self.figure: Figure | None = None
@@ -98,7 +96,8 @@ class Blit:
         self.canvas.draw()
         figure.set_layout_engine("none")
         self.moving = sorted(figure.findobj(lambda artist: artist.get_gid() == MOVES), key=Artist.get_zorder)
-        absent = [*self.moving, *figure.findobj(lambda artist: artist.get_gid() == TITLE)]
+        title = [text for text in figure.texts if text.get_text() == figure.get_suptitle()]
+        absent = [*self.moving, *title]  # the page writes the title, in its place
         for artist in absent:
             artist.set_visible(False)
         self.canvas.draw()

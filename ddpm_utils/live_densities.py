@@ -15,7 +15,7 @@ from ddpm_utils.plots import BLUE, GREEN, GREY, ORANGE, RED, SKY
 from ddpm_utils.scalar_chain import ScalarMixture, diffused, kl_to_gaussian, reverse
 from ddpm_utils.schedules import NoiseSchedule
 
-RANGE = 3.2  # z is shown from −RANGE to RANGE
+RANGE, EXTENT = 3.2, 3.0  # z is shown from −RANGE to RANGE, x from −EXTENT to EXTENT
 
 
 def curve(axes: Axes, style: str = "-", **look) -> Line2D:
@@ -29,7 +29,6 @@ class LatentModelPicture:
     Args:
         f: z → the mean of x given z (see `latent_model.LatentModel`).
         samples: z* and x* of ancestral sampling, shown as dots and as histograms.
-        extent: x is shown from −extent to extent.
         finest: the least σ that will be shown; it sets p(x)'s axis.
     """
 
@@ -37,33 +36,32 @@ class LatentModelPicture:
         self,
         f: Callable[[np.ndarray], np.ndarray],
         samples: tuple[np.ndarray, np.ndarray] | None = None,
-        extent: float = 3.0,
         finest: float = 0.05,
     ):
-        self.f, self.z, self.x = f, np.linspace(-RANGE, RANGE, 161), np.linspace(-extent, extent, 81)
+        self.f, self.z, self.x = f, np.linspace(-RANGE, RANGE, 161), np.linspace(-EXTENT, EXTENT, 81)
         layout = [["prior", "."], ["joint", "density"]]
         self.figure, ax = plt.subplot_mosaic(layout, figsize=(5.8, 3.9), width_ratios=[2, 1], height_ratios=[1, 2.4])
         joint, prior, density = ax["joint"], ax["prior"], ax["density"]
         self.title = moving_title(self.figure)
-        shape = {"extent": (-RANGE, RANGE, -extent, extent), "origin": "lower", "aspect": "auto"}
+        shape = {"extent": (-RANGE, RANGE, -EXTENT, EXTENT), "origin": "lower", "aspect": "auto"}
         shade = {"cmap": "Blues", "vmin": 0, "vmax": 1.1, "interpolation": "bilinear"}
         self.shade = moves(joint.imshow(np.zeros((2, 2)), **shape, **shade))
         moves(joint.plot(self.z, f(self.z), color=ORANGE, label="mean f(z) of p(x|z)")[0])  # since its ground does
         dotted = {"color": ORANGE, "linewidth": 1}
         self.above, self.below = curve(joint, ":", label="± σ", **dotted), curve(joint, ":", **dotted)
-        joint.set(xlabel="latent z", ylabel="data x", xlim=(-RANGE, RANGE), ylim=(-extent, extent))
+        joint.set(xlabel="latent z", ylabel="data x", xlim=(-RANGE, RANGE), ylim=(-EXTENT, EXTENT))
         joint.grid(False)
         prior.plot(self.z, np.exp(log_normal(self.z, 0, 1)), color=BLUE)
         prior.set(ylabel="p(z)", xlim=(-RANGE, RANGE), ylim=(0, 0.45), xticklabels=[])
         self.margin = curve(density, color=BLUE, label="quadrature")
         most = 1.05 * LatentModel(f, finest).density(self.x).max()
-        density.set(xlabel="p(x)", xlim=(0, most), ylim=(-extent, extent), yticklabels=[])
+        density.set(xlabel="p(x)", xlim=(0, most), ylim=(-EXTENT, EXTENT), yticklabels=[])
         if samples is not None:
             look = {"color": GREEN, "markersize": 3, "label": "300 of the draws"}
             moves(joint.plot(samples[0][:300], samples[1][:300], ".", **look)[0])
             bins = {"bins": 60, "density": True, "color": GREEN, "alpha": 0.4, "label": "draws"}
             prior.hist(samples[0], range=(-RANGE, RANGE), **bins)
-            density.hist(samples[1], range=(-extent, extent), orientation="horizontal", **bins)
+            density.hist(samples[1], range=(-EXTENT, EXTENT), orientation="horizontal", **bins)
             density.legend(fontsize=8)
         moves(joint.legend(fontsize=8, loc="upper left", frameon=True, framealpha=0.8))
 
@@ -97,7 +95,7 @@ class EvidenceBound:
         look = {"fill": True, "color": SKY, "alpha": 0.5, "label": "posterior p(z|x)"}
         self.posterior = moves(left.stairs(0 * self.z, edges, **look))
         self.q = curve(left, color=RED, label="q(z)")
-        left.set(xlabel="latent z", ylabel="density", ylim=(0, 5), xlim=(-RANGE, RANGE))
+        left.set(xlabel="latent z", ylabel="density", ylim=(0, 8.2), xlim=(-RANGE, RANGE))
         right.axhline(0, color=BLUE, label="log p(x)")
         self.bound = curve(right, color=RED, label="ELBO, over q's mean")
         self.gap = curve(right, color="black", linewidth=1, label="the gap, KL(q ‖ p(z|x))")

@@ -11,7 +11,7 @@ from torch import Tensor
 from ddpm_utils.latent_model import log_normal
 from ddpm_utils.live import Rows, moves, moving_title
 from ddpm_utils.plots import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
-from ddpm_utils.precomputed import Choice, Estimate, Reconstruction, RoundTrip, Trajectory
+from ddpm_utils.precomputed import SAMPLERS, Choice, Estimate, Reconstruction, RoundTrip, Trajectory
 
 Many = Float[Tensor, "n 1 28 28"]
 SIZE = 0.85  # of an image, in inches
@@ -107,7 +107,8 @@ class TrajectoryPicture:
         self.rows.show([trajectory.z[place].float(), trajectory.x_hat[place].float()])
         name = f"DDIM, η = {eta:g}" if sampler == "DDIM" else sampler
         visited = f"nearest visited step {trajectory.steps[place]:.0f}, α = {trajectory.alpha[place]:.3g}"
-        self.title.set_text(f"t = {t} of {self.T}, {visited}: {name}, {calls} calls, from {start}, seed {seed}")
+        made = SAMPLERS[sampler].counts([calls])[-1] if sampler in SAMPLERS else calls  # Heun's are odd
+        self.title.set_text(f"t = {t} of {self.T}, {visited}: {name}, {made} calls, from {start}, seed {seed}")
         return self.figure
 
 

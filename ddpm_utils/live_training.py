@@ -1,9 +1,11 @@
 """A training run to look at while it trains: its loss, and samples of the network as it learns."""
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from pathlib import Path
 
 import matplotlib.pyplot as plt
 import torch
@@ -21,18 +23,21 @@ from ddpm_utils.training import Progress
 FLOOR, CEILING = 1e-3, 3.0  # of the loss axis
 SAMPLED = (0, 0.05, 0.1, 0.25, 0.5, 1)  # shares of the steps after which samples are drawn
 SAMPLER = METHODS["DPM-Solver++(2M)"]
+WORKING: dict[Path, "Background"] = {}
+"""What trains now, by run folder: a run must not be written by two."""
 
 
 class LiveTraining:
-    """Trains an experiment's run, from where its folder is, and keeps a picture of it.
+    """Trains an experiment's run, from where the run in its folder stands, and keeps a picture of it.
 
     Iterate over it to train: it yields `Progress` after each step. Leave the loop whenever you like: when the iterator
-    is closed, the run is saved, and the next loop goes on from there. Call it for the picture as it is now.
+    is closed, the run is saved, and the next loop goes on from there. Call it for the picture as it is now. Whatever
+    else trains the same run in this process is stopped first.
 
     Args:
         experiment: what to train, and for how many epochs in all.
         dataset: what `experiment.load_data` gave.
-        columns: samples in a row. A row is drawn when each share of `SAMPLED` is trained, with the same seeds.
+        columns: samples in a row. A row is drawn after each share of the steps in `SAMPLED`, with the same seeds.
         calls: network calls for each, at most T.
         resume: False refuses a folder that holds a run (see `TrainingSetup.open_run`).
     """
@@ -47,16 +52,28 @@ class LiveTraining:
         resume: bool = True,
     ):
         self.experiment, self.dataset, self.columns, self.calls = experiment, dataset, columns, min(calls, experiment.T)
-        self.run = experiment.open_run(dataset, resume=resume)
-        self.first = self.run.step
+        self._open(resume)
         self.epoch_steps = len(dataset.train) // experiment.batch_size
         self.total = self.epoch_steps * experiment.epochs
         self.stops = sorted({round(share * self.total) for share in SAMPLED})
-        self.losses: dict[int, float] = {}  # by step
-        self.samples: dict[int, torch.Tensor] = {}
-        self.seconds = 0.0  # per step, of late
         self.running = False
         self._build(len(self.stops))
+
+    def _open(self, resume: bool) -> None:
+        if other := WORKING.get(self.experiment.run_folder):
+            other.stop()
+        self.run = self.experiment.open_run(self.dataset, resume=resume)
+        self.first = self.run.step
+        self.losses: dict[int, float] = {}  # by step, of those made since
+        self.samples: dict[int, torch.Tensor] = {}
+        self.seconds = 0.0  # per step, of late
+
+    def restart(self) -> None:
+        """Delete the run, and begin a new one."""
+        if other := WORKING.get(self.experiment.run_folder):
+            other.stop()
+        shutil.rmtree(self.experiment.run_folder, ignore_errors=True)
+        self._open(resume=False)
 
     def _build(self, rows: int) -> None:
         layout = [["losses", "samples"]]
@@ -118,7 +135,7 @@ class Background:
 
     Args:
         training: what to iterate over.
-        show: called every few seconds, at the end, and never at the same time as a step.
+        show: called between steps, every so often and at the end.
         ended: called at the end, with what went wrong if something did.
         every: seconds between two calls of `show`.
     """
@@ -136,6 +153,7 @@ class Background:
 
     def start(self) -> None:
         """Begin, or go on from where the run is."""
+        WORKING[self.training.experiment.run_folder] = self
         self.thread.start()
 
     def stop(self) -> None:
@@ -156,4 +174,5 @@ class Background:
             self.show()
         except Exception as caught:  # a thread's error would go unseen
             error = caught
+        WORKING.pop(self.training.experiment.run_folder, None)
         self.ended(error)

@@ -111,9 +111,10 @@ def round_trip(draw: RoundTripPicture) -> Panel:
 
 
 def training(training: LiveTraining) -> Panel:
-    """Notebook 02: a button that trains, and stops; the run stays resumable."""
+    """Notebook 02: a button that trains, and stops; the run stays resumable. Another one begins anew."""
     picture = widgets.Picture(training.__call__.__doc__)
-    button = ipywidgets.ToggleButton(description="Train", icon="play", tooltip="train, or stop and keep the run")
+    train = ipywidgets.ToggleButton(description="Train", icon="play", tooltip="train, or stop and keep the run")
+    again = ipywidgets.Button(description="Start over", icon="undo", tooltip="delete this run and begin a new one")
     work: list[Background] = []
 
     def show() -> None:
@@ -121,18 +122,31 @@ def training(training: LiveTraining) -> Panel:
 
     def ended(error: Exception | None) -> None:
         work.clear()
+        picture.quiet = False
+        show()
         if error:
             picture.fail(error)
-        button.value = False
+        train.value = False
 
     def toggle(change) -> None:
-        button.description, button.icon = ("Stop", "stop") if change.new else ("Train", "play")
+        train.description, train.icon = ("Stop", "stop") if change.new else ("Train", "play")
         if change.new:
+            picture.quiet = True  # or a screen reader would be told of every second
             work.append(Background(training, show, ended))
             work[0].start()
-        for background in list(work) if not change.new else []:
-            background.stop()
+        else:
+            for background in list(work):
+                background.stop()
 
-    button.observe(toggle, names="value")
+    def start_over(_button) -> None:
+        try:
+            training.restart()
+        except Exception as error:
+            picture.fail(error)
+        else:
+            show()
+
+    train.observe(toggle, names="value")
+    again.on_click(start_over)
     show()
-    return ipywidgets.VBox([button, picture])
+    return ipywidgets.VBox([ipywidgets.HBox([train, again]), picture])

@@ -16,11 +16,21 @@ function render({ model, el }) {
     image.alt = model.get("alt");
     sentence.textContent = model.get("sentence");
     error.textContent = model.get("error");
+    sentence.setAttribute("aria-live", model.get("quiet") ? "off" : "polite");
+  }
+  function nameSliders() {
+    // ipywidgets writes a slider's name beside it, but does not give it to its handle
+    if (!el.isConnected) return requestAnimationFrame(nameSliders);
+    for (const slider of el.parentElement.querySelectorAll(":scope > .widget-slider, :scope > .widget-inline-hbox")) {
+      const name = slider.querySelector(".widget-label")?.textContent;
+      slider.querySelector("[role=slider]")?.setAttribute("aria-label", name);
+    }
   }
   model.on("change:png", update);
-  model.on("change:alt change:sentence change:error", describe);
+  model.on("change:alt change:sentence change:error change:quiet", describe);
   update();
   describe();
+  requestAnimationFrame(nameSliders);
   return () => URL.revokeObjectURL(image.src);
 }
 export default { render };

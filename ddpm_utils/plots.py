@@ -4,6 +4,7 @@ Images are always on the fixed grey scale −0.5 (black) … 0.5 (white), never 
 """
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -50,7 +51,10 @@ def to_png(figure: Figure) -> bytes:
 
 
 def show(figure: Figure, folder: Path | None = None, name: str = "") -> None:
-    """Display a figure in a notebook, with an alternative text, and save it as folder/name.png if there is a folder."""
+    """Display a figure in a notebook, and save it as folder/name.png if there is a folder.
+
+    Its alternative text is in the output's metadata, where nbconvert finds it; JupyterLab does not show it.
+    """
     content = to_png(figure)
     if folder:
         write_bytes(folder / f"{name}.png", content)
@@ -62,7 +66,7 @@ def alternative_text(figure: Figure) -> str:
     titles = [figure.get_suptitle(), *(ax.get_title(loc) for ax in figure.axes for loc in ("left", "center"))]
     labels = [f"{ax.get_ylabel()} over {ax.get_xlabel()}" for ax in figure.axes if ax.get_xlabel() and ax.get_ylabel()]
     rows = [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel() and not ax.get_xlabel()]
-    parts = [part.replace("\n", " ").replace("$", "") for part in (*titles, *labels, *rows)]
+    parts = [re.sub(r"[$\\{}]", "", part.replace("\n", " ")) for part in (*titles, *labels, *rows)]
     return "; ".join(dict.fromkeys(part for part in parts if part.strip())) or "images"
 
 

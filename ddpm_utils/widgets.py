@@ -19,8 +19,9 @@ WIDE = ipywidgets.Layout(width="34em", max_width="100%")
 CSS = """
 .ddpm-picture img { max-width: 100%; background: white; }
 .ddpm-picture { width: fit-content; max-width: 100%; }
-.ddpm-picture [role="status"] { margin: 0 0 -22px; line-height: 22px; text-align: center; color: black; }
-.ddpm-picture [role="status"] { position: relative; }
+.ddpm-picture [role="status"]:not(:empty) {
+  position: relative; margin: 0 0 -22px; line-height: 22px; text-align: center; color: black;
+}
 .ddpm-picture [role="alert"] { color: #D55E00; font-weight: bold; margin: 0; }
 """
 
@@ -35,6 +36,7 @@ class Picture(anywidget.AnyWidget):
     alt = traitlets.Unicode().tag(sync=True)
     sentence = traitlets.Unicode().tag(sync=True)
     error = traitlets.Unicode().tag(sync=True)
+    quiet = traitlets.Bool().tag(sync=True)  # while it changes by itself nothing is announced
 
     def __init__(self, description: str = ""):
         super().__init__()
@@ -109,7 +111,7 @@ def tabs(pages: Mapping[str, Callable[[], ipywidgets.Widget]]) -> ipywidgets.Tab
     Args:
         pages: title → what makes the page. An error in it is shown in its place.
     """
-    waiting = "Being computed, once; it takes up to half a minute …"
+    waiting = '<p role="status">Being computed, once; it takes up to half a minute …</p>'
     tab = ipywidgets.Tab([ipywidgets.VBox([ipywidgets.HTML(waiting)]) for _ in pages], titles=tuple(pages))
     made = set()
 
@@ -124,7 +126,6 @@ def tabs(pages: Mapping[str, Callable[[], ipywidgets.Widget]]) -> ipywidgets.Tab
         tab.children[index].children = [page]
 
     tab.observe(lambda change: open_page(change.new), names="selected_index")
-    tab.selected_index = 0
     open_page(0)
     return tab
 
@@ -142,9 +143,9 @@ def int_slider(low: int, high: int, value: int, description: str) -> ipywidgets.
     return ipywidgets.IntSlider(value, low, high, description=description, style=STYLE, layout=WIDE)
 
 
-def slider(values: Sequence, value, description: str, *, unit: str = "") -> ipywidgets.SelectionSlider:
+def slider(values: Sequence, value, description: str) -> ipywidgets.SelectionSlider:
     """A slider over given values, which need not be evenly spaced."""
-    options = [(f"{v:g}{unit}" if isinstance(v, int | float) else str(v), v) for v in values]
+    options = [(f"{v:g}", v) for v in values]
     return ipywidgets.SelectionSlider(options=options, value=value, description=description, style=STYLE, layout=WIDE)
 
 

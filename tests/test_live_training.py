@@ -29,6 +29,12 @@ def digits(digits):
     return dataclasses.replace(digits, train=digits.train[:320], validation=digits.validation[:100])
 
 
+def parts(panel) -> tuple:
+    """A training panel's buttons, and its picture."""
+    buttons, picture = panel.children
+    return buttons.children, picture
+
+
 def wait_for(condition, seconds: float = 60):
     """Poll until it is true."""
     end = time.monotonic() + seconds
@@ -57,7 +63,7 @@ def test_the_button_trains_stops_and_goes_on(experiment, digits):
     losses = [progress.losses["train"] for progress in uninterrupted]
 
     training = LiveTraining(experiment, digits)
-    button, picture = panels.training(training).children
+    (button, _), picture = parts(panels.training(training))
     assert picture.sentence.startswith("Not begun")
     button.value = True
     assert button.description == "Stop"
@@ -70,19 +76,36 @@ def test_the_button_trains_stops_and_goes_on(experiment, digits):
 
     later = LiveTraining(experiment, digits)  # as after a restart
     assert later.run.step == stopped
-    button, picture = panels.training(later).children
+    (button, again), picture = parts(panels.training(later))
     button.value = True
+    assert picture.quiet
     wait_for(lambda: not button.value)
     assert picture.error == ""
+    assert not picture.quiet
     assert picture.sentence.startswith("Trained")
     assert [*training.losses.values(), *later.losses.values()] == losses
     for name, value in later.run.network.state_dict().items():
         assert torch.equal(value, uninterrupted.run.network.state_dict()[name]), name
 
+    again.click()
+    assert picture.sentence.startswith("Not begun")
+    assert not experiment.run_folder.exists()
+
+
+def test_another_panel_of_the_same_run_takes_over(experiment, digits):
+    """As when a cell is run again while its panel trains."""
+    (button, _), _ = parts(panels.training(first := LiveTraining(experiment, digits)))
+    button.value = True
+    wait_for(lambda: first.run.step >= 1)
+    second = LiveTraining(experiment, digits)
+    assert not first.running
+    wait_for(lambda: not button.value)
+    assert second.run.step == first.run.step >= 1
+
 
 def test_an_error_while_training_is_shown(experiment, digits, monkeypatch):
     training = LiveTraining(experiment, digits)
-    button, picture = panels.training(training).children
+    (button, _), picture = parts(panels.training(training))
     monkeypatch.setattr(type(experiment), "objective", property(lambda self: 1 / 0))
     button.value = True
     wait_for(lambda: not button.value)

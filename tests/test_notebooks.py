@@ -8,7 +8,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbclient import NotebookClient
 
 from ddpm_utils import sweep
 from ddpm_utils.restoration_experiment import DEGRADATIONS
@@ -103,6 +105,18 @@ def test_gives_the_stored_outputs_again(path, tmp_path):
     result = nbval(path, tmp_path)
     assert result.returncode == 0, result.stdout[-4000:]
     assert re.search(r"\d+ passed", result.stdout)
+
+
+def test_every_tab_of_the_page_can_be_made(tmp_path, monkeypatch):
+    """A tab's error would be shown in its place, and pass unseen otherwise."""
+    monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
+    page = nbformat.read(sweep.NOTEBOOKS / "app.ipynb", as_version=4)
+    makers = re.search(r"\{(.*)\}", page.cells[-1].source, re.DOTALL)[1]
+    names = re.findall(r": (\w+),", makers)
+    assert len(names) == 5
+    page.cells.append(nbformat.v4.new_code_cell(f"print(*(len(make().children) for make in [{', '.join(names)}]))"))
+    NotebookClient(page, timeout=600).execute()
+    assert page.cells[-1].outputs[0].text == "4 4 2 2 2\n"  # a line and a panel each
 
 
 def test_a_changed_number_is_noticed(tmp_path):

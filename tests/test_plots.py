@@ -1,5 +1,6 @@
 import io
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import PIL.Image
@@ -25,6 +26,15 @@ def test_show_saves_a_whole_file(tmp_path, capsys):
     figure = plots.image_table([torch.zeros(8, 1, 28, 28)])
     plots.show(figure, tmp_path / "new", "grid")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["grid.png"]
+
+
+def test_alternative_text_is_what_stands_in_the_figure():
+    figure, axes = plt.subplots()
+    axes.set(xlabel="t / T", ylabel=r"$\beta_t$", title="high β")
+    figure.suptitle("Two\nschedules")
+    assert plots.alternative_text(figure) == "Two schedules; high β; beta_t over t / T"
+    plt.close(figure)
+    assert plots.alternative_text(plots.image_table([torch.zeros(1, 1, 28, 28)])) == "images"
 
 
 def test_mosaics_put_images_in_reading_order():

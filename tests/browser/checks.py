@@ -188,7 +188,7 @@ def estimates(sentence: str, png: bytes, experiment: Experiment) -> None:
     (noise,) = experiment.objective.draw(x, generator_for(0, "shown"))
     z = a**0.5 * x + (1 - a) ** 0.5 * noise
     with torch.inference_mode():
-        g = experiment.load_decoder("auto").network(z, torch.full((8,), t / T))
+        g = experiment.load_decoder("shipped").network(z, torch.full((8,), t / T))
     assert abs(error - (g - noise).square().mean().item()) < 1.5e-3, "the error is another one"
     picture = layout("estimates")
     found = Reading(png, picture.figure).images(picture.rows.picture.axes, 5, 8)
@@ -200,7 +200,7 @@ def estimates(sentence: str, png: bytes, experiment: Experiment) -> None:
 def training(sentence: str, png: bytes, output) -> None:
     """Notebook 02: the run on disk is at the step that is told, with the losses that are drawn."""
     step, _ = numbers("Stopped at step # of #; the run is kept, and goes on from here", sentence)
-    (folder,) = (output / "data" / "runs").glob("*/watched")
+    (folder,) = (output / "data" / "runs").glob("*/watched-mnist_5k-seed0")
     _, state = checkpoints.load(folder / "last.safetensors")
     assert state["step"] == step, f"the run on disk is at step {state['step']}, not {step:g}"
     picture = layout("training")

@@ -139,6 +139,8 @@ def exercise(panel: PanelPage, check, *arguments) -> None:
         return sentence
 
     said = [right()]
+    for handle in panel.box.get_by_role("slider").all():
+        assert handle.get_attribute("aria-label"), "a slider has no name"
     for slider in range(panel.sliders):
         first, *later = ("ArrowLeft", "ArrowRight") if panel.place(slider) == 1 else ("ArrowRight", "ArrowLeft")
         panel.press(slider, first)

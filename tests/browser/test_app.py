@@ -40,13 +40,17 @@ def test_every_panel(opened, output, screenshots, record_property):
     exercise(PanelPage(opened, 1), checks.estimates, EXPERIMENT)
     opened.screenshot(path=screenshots / "app_2.png")
     rest = {
-        "3 Sampling": (checks.trajectory, EXPERIMENT),
-        "4 Evaluation": (checks.worst_and_best, EXPERIMENT, ("network", "exact", "affine", "identity")),
-        "5 Degradations": (checks.round_trip,),
+        "3 Sampling": ("Heun", checks.trajectory, EXPERIMENT),
+        "4 Evaluation": ("SSIM", checks.worst_and_best, EXPERIMENT, ("network", "exact", "affine", "identity")),
+        "5 Degradations": ("heat", checks.round_trip),
     }
-    for title, arguments in rest.items():
+    for title, (label, check, *arguments) in rest.items():
         open_tab(opened, title)
-        exercise(PanelPage(opened, 0), *arguments)
+        panel = PanelPage(opened, 0)
+        exercise(panel, check, *arguments)
+        panel.choose(0, label)
+        assert label in panel.sentence
+        check(panel.sentence, panel.png, *arguments)
         opened.screenshot(path=screenshots / f"app_{title[0]}.png")
     assert "import" not in opened.locator("body").inner_text()  # no code
     assert opened.locator(".jp-CodeCell .jp-InputArea:visible").count() == 0
