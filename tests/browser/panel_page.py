@@ -103,12 +103,13 @@ class PanelPage:
         self._changing(lambda: self.menus[menu].select_option(label=label))
 
     def _changing(self, action: Callable[[], None]) -> None:
-        """Do something that changes the picture, and wait until it has."""
-        source = self.picture.locator("img").get_attribute("src")
+        """Do something that the panel answers with another sentence, and wait until it and the picture are there."""
+        said = self.sentence
         action()
         self.page.wait_for_function(
-            "([image, old]) => image.src !== old && image.complete",
-            arg=[self.picture.locator("img").element_handle(), source], timeout=20_000, polling=5,
+            "([picture, said]) => picture.querySelector('[role=status]').textContent !== said"
+            " && picture.querySelector('img').complete",
+            arg=[self.picture.element_handle(), said], timeout=20_000, polling=5,
         )  # fmt: skip
         self._settle()
 
@@ -129,7 +130,7 @@ class PanelPage:
 
 
 def exercise(panel: PanelPage, check, *arguments) -> None:
-    """Move each control in turn: every time the picture must be another one, and the right one."""
+    """Move each slider in turn: each time the panel must say something else, and show what belongs to it."""
 
     def right() -> str:
         assert panel.error == ""
