@@ -14,6 +14,7 @@ import PIL.Image
 from IPython.display import Image, display
 from jaxtyping import Float
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
@@ -23,6 +24,7 @@ from ddpm_utils.checkpoints import write_bytes
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#666666",
 )  # fmt: skip
+LINES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
 STYLE = {
     "axes.grid": True,
     "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, RED, PURPLE, SKY]),
@@ -46,7 +48,10 @@ def to_png(figure: Figure) -> bytes:
     drawn, content = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png")
     plt.close(figure)
-    PIL.Image.open(drawn).convert("RGB").quantize(COLOURS).save(content, "png", optimize=True)
+    picture, palette = PIL.Image.open(drawn).convert("RGB"), PIL.Image.new("P", (1, 1))
+    own = [round(255 * part) for colour in LINES for part in to_rgb(colour)]  # however thin the lines that have them
+    palette.putpalette([*picture.quantize(COLOURS - len(LINES)).getpalette()[: 3 * (COLOURS - len(LINES))], *own])
+    picture.quantize(palette=palette, dither=PIL.Image.Dither.NONE).save(content, "png", optimize=True)
     return content.getvalue()
 
 

@@ -6,6 +6,7 @@ import pandas as pd
 import PIL.Image
 import pytest
 import torch
+from matplotlib.colors import to_rgb
 
 from ddpm_utils import curves, plots
 
@@ -20,6 +21,17 @@ def test_the_palette_keeps_greys_and_colours():
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png")
     assert np.abs(pixels(plots.to_png(figure)) - pixels(drawn.getvalue())).max() <= 24
+
+
+def test_the_palette_keeps_the_colours_of_thin_lines():
+    """A thin curve beside many grey images, which would otherwise have the palette to themselves."""
+    noise = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0)) - 0.5
+    figure = plots.image_table([noise, noise], size=1)
+    for height, colour in enumerate(plots.LINES):
+        figure.axes[0].plot([0, 27], [3 * height] * 2, color=colour, linewidth=1)
+    found = pixels(plots.to_png(figure))
+    for colour in plots.LINES:
+        assert (np.abs(found - np.array(to_rgb(colour)) * 255).max(-1) < 1).any(), colour
 
 
 def test_show_saves_a_whole_file(tmp_path, capsys):
