@@ -23,6 +23,7 @@ from ddpm_utils.experiment import Experiment
 from ddpm_utils.objectives import NoisePrediction
 from ddpm_utils.runs import Run
 from ddpm_utils.sampling import sample
+from ddpm_utils.sweep import numbered
 from ddpm_utils.training import train
 
 
@@ -85,7 +86,7 @@ def peak_memory() -> Section:
 def first_figures(repeats: int = 3) -> Section:
     """Seconds from starting a notebook's kernel to the end of the cell that shows its first figure."""
     rows = []
-    for path in sorted((PROJECT / "notebooks").glob("0*.ipynb")):
+    for path in numbered():
         seconds = [time_to_first_figure(path) for _ in range(repeats)]
         rows.append({"notebook": path.stem, "seconds": statistics.median(seconds), "highest": max(seconds)})
     table = pd.DataFrame(rows)

@@ -1,5 +1,6 @@
 """The exercises, and the student edition: complete, folded away, cut to stubs, and refused by every check."""
 
+import ast
 import dis
 import os
 import re
@@ -117,9 +118,27 @@ def errors(cell: NotebookNode) -> list[NotebookNode]:
     return [output for output in cell.outputs if output.output_type == "error"]
 
 
+class Spoil(ast.NodeTransformer):
+    """Halves every number, and replaces every text but the keys of a dictionary."""
+
+    def visit_Constant(self, node):
+        wrong = {str: lambda value: "something else", int: lambda value: value // 2, float: lambda value: value / 2}
+        return ast.Constant(wrong[type(node.value)](node.value))
+
+    def visit_Dict(self, node):
+        return ast.Dict(node.keys, [self.visit(value) for value in node.values])
+
+
+def spoilt(answer: NotebookNode) -> str | None:
+    """An answer that is a value, or a few, made wrong; None for one that is a function or a class."""
+    tree = ast.parse(answer.source)
+    values = all(isinstance(statement, ast.Assign) for statement in tree.body)
+    return ast.unparse(ast.fix_missing_locations(Spoil().visit(tree))) if values else None
+
+
 @of_each_notebook
 def test_every_check_refuses_the_stubs(path, students, tmp_path, monkeypatch):
-    """Executed: each check fails for want of its answer, and no other cell does.
+    """Executed: each check fails for want of its answer, and no other cell does; it asserts against a wrong value, too.
 
     That the full edition passes the same checks is what `test_notebooks` shows, with nbval and with other parameters.
     """
@@ -127,13 +146,20 @@ def test_every_check_refuses_the_stubs(path, students, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     full, student = read(path), read(students / path.name)
     student.cells = needed(student.cells)
+    wrong = [(spoilt(a), c) for a, c in zip(tagged(full, "answer"), tagged(full, "check"), strict=True) if spoilt(a)]
+    assert wrong
+    again = [nbformat.v4.new_code_cell(source) for answer, check in wrong for source in (answer, check.source)]
+    student.cells += again
     NotebookClient(student, kernel_name="python3", allow_errors=True, timeout=600).execute(cwd=str(students))
     answers, checks = tagged(student, "answer"), tagged(student, "check")
     for answer, check in zip(tagged(full, "answer"), checks, strict=True):
         [error] = errors(check)
         own = [f"name '{name}' is not defined" for name in stored(compile(answer.source, "answer", "exec"))]
         assert error.ename == "NotImplementedError" or error.evalue in own, (check.source, error.evalue)
-    assert [cell.source for cell in student.cells if errors(cell) and cell not in answers + checks] == []
+    for answer, check in zip(again[::2], again[1::2], strict=True):
+        assert [error.ename for error in errors(check)] == ["AssertionError"], answer.source
+    others = [cell for cell in student.cells if cell not in answers + checks + again[1::2]]
+    assert [cell.source for cell in others if errors(cell)] == []
 
 
 def test_work_is_not_overwritten(tmp_path):
