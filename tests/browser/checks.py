@@ -77,6 +77,12 @@ LOSSES = ("network, test", "network, training", "exact, test", "exact, training"
 TIMES = steps_by_signal(Experiment().noise_schedule, 10)
 
 
+def forget() -> None:
+    """Before another output folder: its experiment may have other weights."""
+    walked.cache_clear()
+    restored.cache_clear()
+
+
 def waves(z):
     """The f of notebook 01."""
     return z / 2 + np.sin(3 * z)

@@ -92,8 +92,7 @@ def test_a_wrong_number_is_noticed():
 @pytest.fixture
 def experiment(output):
     """The report's low β; with nothing in the output folder its weights are the shipped ones."""
-    checks.walked.cache_clear()
-    checks.restored.cache_clear()
+    checks.forget()
     return Experiment()
 
 

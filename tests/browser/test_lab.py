@@ -53,6 +53,7 @@ def run_all(page, lab, name: str) -> None:
 def lab_output(lab, monkeypatch):
     """The tests look for trained weights where the notebooks' kernels have put them."""
     monkeypatch.setenv("DDPM_OUTPUT", str(lab.output))
+    checks.forget()
 
 
 WRONG = """
