@@ -43,6 +43,9 @@ class Picture(anywidget.AnyWidget):
         self.description = description
         self._blit = Blit()
 
+    def __repr__(self) -> str:
+        return "Picture()"  # the same in every run, for a notebook's stored output
+
     def show(self, figure: Figure) -> None:
         """Show a figure; its title is the sentence."""
         sentence = figure.get_suptitle()

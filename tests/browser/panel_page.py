@@ -117,7 +117,7 @@ class PanelPage:
         """Wait until the picture has not changed for a while: the last of a drag's values has arrived."""
         image, since = self.picture.locator("img"), time.monotonic()
         source, end = image.get_attribute("src"), time.monotonic() + 20
-        while time.monotonic() - since < 0.4:
+        while time.monotonic() - since < 0.2:
             assert time.monotonic() < end, "the picture does not come to rest"
             time.sleep(0.05)
             now = image.get_attribute("src")
