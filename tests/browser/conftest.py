@@ -14,14 +14,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+import nbformat
 import pytest
+from nbconvert.preprocessors import ClearOutputPreprocessor
 
 from ddpm_utils.commands import app_server, lab_server
-from ddpm_utils.sweep import NOTEBOOKS
+from ddpm_utils.sweep import numbered
 from ddpm_utils.training_setup import output as project_output
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 START_SECONDS = 90
+SLOW = "[anywidget] Failed to initialize model."
+"""What anywidget says of a module that did not load within two seconds, on a machine with other work to do. It is shown
+all the same; if it were not, the test would find no panel."""
 SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # all cells in the page, not only those in view
     "apputils-extension/notification": {"fetchNews": "false"},
@@ -58,7 +63,7 @@ def page(chromium) -> Iterator:
     complaints = []
 
     def on_console(message) -> None:
-        if message.type == "error":
+        if message.type == "error" and SLOW not in message.text:
             complaints.append(f"{message.text} ({message.location.get('url')})")
 
     def on_request(asked) -> None:
@@ -66,11 +71,11 @@ def page(chromium) -> Iterator:
             complaints.append(f"it asked for {asked.url}")
 
     page.on("console", on_console)
-    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.on("pageerror", lambda error: None if SLOW in str(error) else complaints.append(str(error)))
     page.on("request", on_request)
     yield page
     page.close()
-    assert complaints == []
+    assert not complaints, "\n".join(complaints)
 
 
 @contextmanager
@@ -111,9 +116,12 @@ def wait_for_port(port: int, process: subprocess.Popen, log: Path) -> None:
 
 @pytest.fixture(scope="session")
 def lab(chromium, tmp_path_factory) -> Iterator[Server]:
-    """JupyterLab on a copy of the notebooks, since it saves what it opens."""
+    """JupyterLab on a copy of the notebooks, since it saves what it opens; without outputs, whose widgets are gone."""
     folder, token = tmp_path_factory.mktemp("lab"), secrets.token_hex(16)
-    shutil.copytree(NOTEBOOKS, folder / "notebooks")
+    (folder / "notebooks").mkdir()
+    for path in numbered():
+        notebook, _ = ClearOutputPreprocessor().preprocess(nbformat.read(path, as_version=4), {})
+        nbformat.write(notebook, folder / "notebooks" / path.name)
     for name, values in SETTINGS.items():
         path = folder / "config" / "lab" / "user-settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -21,15 +21,10 @@ STATE = """() => {
     errors: outputs.filter(output => output.output_type === "error").map(error => `${error.ename}: ${error.evalue}`),
   };
 }"""
-CLEAR = """async () => {
-  await jupyterapp.commands.execute("notebook:clear-all-cell-outputs");
-  const model = jupyterapp.shell.currentWidget.content.model;
-  for (const cell of model.cells) if (cell.type === "code") cell.executionCount = null;
-}"""
 
 
 def run_all(page, lab, name: str) -> None:
-    """Open a notebook, forget what it holds, and run it; an error in a cell fails the test."""
+    """Open a notebook, and run it; an error in a cell fails the test."""
     page.goto(f"{lab.url}/lab/tree/{name}.ipynb?token={lab.token}")
     page.wait_for_function(
         "name => window.jupyterapp?.shell.currentWidget?.context?.path === `${name}.ipynb`"
@@ -39,7 +34,6 @@ def run_all(page, lab, name: str) -> None:
     page.wait_for_function(
         "jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'", timeout=60_000
     )
-    page.evaluate(CLEAR)
     page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
     end = time.monotonic() + RUN_SECONDS
     while (state := page.evaluate(STATE))["waiting"]:
