@@ -1,4 +1,4 @@
-"""Figures of densities, schedules and degradation errors, in the style of `plots`."""
+"""Figures of densities and schedules, in the style of `plots`."""
 
 from collections.abc import Mapping
 
