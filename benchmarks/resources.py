@@ -23,7 +23,7 @@ from ddpm_utils.experiment import Experiment
 from ddpm_utils.objectives import NoisePrediction
 from ddpm_utils.runs import Run
 from ddpm_utils.sampling import sample
-from ddpm_utils.sweep import numbered
+from ddpm_utils.notebooks import numbered
 from ddpm_utils.training import train
 
 

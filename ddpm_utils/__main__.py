@@ -17,13 +17,21 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ddpm", description="The laboratory for denoising diffusion on a laptop.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def command(name: str, function, summary: str, pairs: str | None = None) -> None:
+    def command(name: str, function, summary: str, pairs: str | None = None) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=summary, description=function.__doc__)
         if pairs:
             sub.add_argument("values", nargs="*", metavar="name=value", help=pairs)
         sub.set_defaults(function=function)
+        return sub
 
     command("run", do.run, "execute all notebooks for both published schedules", "parameters of notebooks 03 and 04")
+    sweep = command("sweep", do.sweep, "execute a grid of experiments; resumable")
+    sweep.add_argument("grid", help="a YAML file, such as grids/beta_T.yaml")
+    sweep.add_argument("--only", type=int, metavar="N", help="the Nth experiment alone, as a task of a job array")
+    sweep.add_argument("--workers", type=int, metavar="N", help="experiments at a time; by default one per core")
+    sweep.add_argument("--dask", action="store_true", help="on a Dask cluster of this machine, with a dashboard")
+    sweep.add_argument("--scheduler", metavar="ADDRESS", help="on a running Dask cluster, such as tcp://host:8786")
+    sweep.add_argument("--dry-run", action="store_true", help="only say what is done and what would be executed")
     command("lab", do.lab, "open the notebooks in JupyterLab (loopback only)")
     command("app", do.app, "serve the panels as one page without code (loopback only)")
     command("student", do.student, "write the notebooks without their answers")
@@ -42,7 +50,9 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(parser.parse_args(arguments))
     function = options.pop("function")
     try:
-        return function(**({"values": parse(options["values"])} if "values" in options else {})) or 0
+        if "values" in options:
+            options["values"] = parse(options["values"])
+        return function(**options) or 0
     except (ValueError, CheckpointError, DataError, FloatingPointError) as error:
         print(f"ddpm: {error}", file=sys.stderr)
     except KeyboardInterrupt:

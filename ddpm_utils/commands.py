@@ -1,12 +1,11 @@
 """What each subcommand of `ddpm` does; see `__main__`. Imports that take seconds wait until they are needed."""
 
-import dataclasses
+import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from ddpm_utils.data import PROJECT
@@ -14,56 +13,76 @@ from ddpm_utils.data import PROJECT
 UNSUITED = ["@jupyter/nbgrader", "@jupyter-notebook/lab-extension"]  # JupyterLab's, which Voilà could not start
 
 
-def make_experiment(values: dict):
-    """An `Experiment` from named values, or a `RestorationExperiment` if a degradation is among them.
-
-    Raises:
-        ValueError: if a name is unknown or a value not allowed.
-    """
-    from ddpm_utils.experiment import Experiment
-    from ddpm_utils.restoration_experiment import RestorationExperiment
-
-    kind = RestorationExperiment if "degradation" in values else Experiment
-    known = [field.name for field in dataclasses.fields(kind)]
-    for name in values:
-        if name not in known:
-            raise ValueError(f"there is no parameter {name!r}; there are {', '.join(known)}.")
-    return kind(**values)
-
-
 def run(values: dict) -> int:
     """Execute notebooks 01–04 for both published schedules, and 05; print the table of results."""
-    from ddpm_utils import sweep
+    from ddpm_utils.engines import on_processes
     from ddpm_utils.experiment import PUBLISHED, Experiment
     from ddpm_utils.restoration_experiment import RestorationExperiment
+    from ddpm_utils.sweep import FIRST_MINUTE, main_job, rows_of, write_table
     from ddpm_utils.training_setup import output
 
-    started = time.monotonic()
     runs = output() / "data" / "runs"
     experiments = [Experiment(**published) for published in PUBLISHED.values()]
     for experiment in experiments:  # the last main job's: this one starts from scratch
-        folder = experiment.with_values(run_name=sweep.FIRST_MINUTE).run_folder
+        folder = experiment.with_values(run_name=FIRST_MINUTE).run_folder
         shutil.rmtree(folder, ignore_errors=True)
-    chains = sweep.main_job(experiments, runs, values)
-
-    failures = []
-    for event in sweep.execute_chains(chains, bars=sys.stderr.isatty()):
-        seconds = f"[{time.monotonic() - started:4.0f} s]"
-        if isinstance(event, sweep.Job):
-            print(f"{seconds} started  {event.title}", flush=True)
-        elif event.error is None:
-            print(f"{seconds} finished {event.job.title}", flush=True)
-        else:
-            failures.append(event)
-            print(f"{seconds} FAILED   {event.job.title}: {event.error}", flush=True)
-    table = sweep.results_table(experiments)
-    paths = sweep.write_table(table, runs)
+    chains = main_job(experiments, runs, values)
+    failures = follow(on_processes(chains), chains)
+    paths = write_table(rows_of(experiments), runs)
     print(f"\n{paths[1].read_text(encoding='utf-8')}")
     print("Tables:    ", *[relative(path) for path in paths])
     shown = [*experiments, RestorationExperiment()]
     print("Notebooks: ", *[relative(runs / experiment.slug) for experiment in shown])
     print("Figures:   ", *[relative(experiment.figures_folder) for experiment in shown])
     return 1 if failures else 0
+
+
+def sweep(grid: str, *, only: int | None, workers: int | None, dask: bool, scheduler: str | None, dry_run: bool) -> int:
+    """Execute a grid of experiments: notebooks, figures and one table, in data/runs/<name of the grid>/.
+
+    Whatever is done is kept and recognised: a sweep that was stopped goes on with the same command.
+    """
+    from ddpm_utils.engines import on_dask, on_processes
+    from ddpm_utils.grid import read_grid
+    from ddpm_utils.sweep import is_done, plan, prospects, write_results
+    from ddpm_utils.training_setup import output
+
+    folder = output() / "data" / "runs" / Path(grid).stem
+    entries = read_grid(Path(grid))
+    chains = plan(entries, folder)
+    if only is not None and not 1 <= only <= len(chains):
+        raise ValueError(f"--only must be in 1…{len(chains)}, the experiments of {grid}, not {only}.")
+    if workers is not None and workers < 1:
+        raise ValueError(f"--workers must be at least 1, not {workers}.")
+    if dry_run:
+        print(*prospects(chains), sep="\n")
+        return 0
+    chosen = chains if only is None else [chains[only - 1]]
+    chosen = [chain for chain in chosen if not all(is_done(job) for job in chain)]
+    print(f"{len(chains)} experiments, {len(chosen)} of them to be executed.", flush=True)
+    if dask or scheduler:
+        events = on_dask(chosen, workers, scheduler, lambda line: print(line, flush=True))
+    else:
+        events = on_processes(chosen, workers)
+    last = {chain[-1].notebook for chain in chains}
+    failures = follow(events, chosen, lambda event: event.notebook in last and write_results(entries, chains, folder))
+    print("Results:   ", *[relative(path) for path in write_results(entries, chains, folder)])
+    print("Notebooks: ", relative(folder))
+    for failure in failures:
+        print(f"FAILED      {failure.experiment} / {failure.notebook}, {failure.message}")
+    return 1 if failures else 0
+
+
+def follow(events, chains, on_done=lambda event: None) -> list:
+    """Show the events of a sweep as they come; returns those of the jobs that failed."""
+    from rich.console import Console
+
+    from ddpm_utils.progress import Board, show
+
+    board = Board(chains)
+    with contextlib.closing(events):  # its workers stop when we do
+        show(events, board, Console(), on_done)
+    return board.failures
 
 
 def lab() -> int:
@@ -104,6 +123,8 @@ def student() -> None:
 
 def train(values: dict) -> None:
     """Train an experiment to its number of epochs, from where its run folder is."""
+    from ddpm_utils.grid import make_experiment
+
     train_experiment(make_experiment({"dataset": "mnist"} | values))
 
 
@@ -134,6 +155,7 @@ def record(values: dict) -> None:
     calls=, calls_of_new= and ablate=.
     """
     from ddpm_utils import recording, restoration_recording
+    from ddpm_utils.grid import make_experiment
 
     if "degradation" in values:
         write, known = restoration_recording.record_restoration, restoration_recording.SIZES
@@ -146,6 +168,7 @@ def record(values: dict) -> None:
 
 def ship(values: dict) -> None:
     """Copy the weights of a finished run, rounded to 8 bits, to data/checkpoints/<slug>/."""
+    from ddpm_utils.grid import make_experiment
     from ddpm_utils.shipping import ship_weights
 
     print(relative(ship_weights(make_experiment({"dataset": "mnist"} | values))))
@@ -154,6 +177,7 @@ def ship(values: dict) -> None:
 def compare(values: dict) -> None:
     """Compare all samplers with the shipped weights: spacings on validation digits, then calls on test digits."""
     from ddpm_utils.comparison import record_comparison
+    from ddpm_utils.grid import make_experiment
 
     experiment = make_experiment({"dataset": "mnist"} | values)
     for choice in ("spacings", "calls"):
@@ -169,6 +193,7 @@ def decoders() -> None:
 
 def explain(values: dict) -> None:
     """Measure what explains Table 1 for shipped weights and write data/checkpoints/<slug>/explained.json."""
+    from ddpm_utils.grid import make_experiment
     from ddpm_utils.recording import record_explanations
 
     print(relative(record_explanations(make_experiment({"dataset": "mnist"} | values))))
@@ -226,7 +251,7 @@ def classifier() -> None:
 
 def notebooks() -> None:
     """Execute the committed notebooks from top to bottom at their default parameters, and strip them."""
-    from ddpm_utils.sweep import refresh
+    from ddpm_utils.notebooks import refresh
 
     refresh()
 

@@ -15,7 +15,7 @@ from ddpm_utils.comparison import METHODS
 from ddpm_utils.data import Dataset, Part
 from ddpm_utils.experiment import Experiment
 from ddpm_utils.forward import diffuse
-from ddpm_utils.ledger import compute_always
+from ddpm_utils.ledger import compute_always, to_text
 from ddpm_utils.sampling import Latent, MatchedStart, Noise, ancestral, sample, standard_start
 from ddpm_utils.schedules import NoiseSchedule
 from ddpm_utils.training import generator_for, mean_loss
@@ -25,6 +25,7 @@ START_SEED = 1_000_000  # seeds of unconditional samples: this and following one
 NOISE_SEED = 2_000_000  # of the noise that degrades test images
 RESTORE_SEED = 3_000_000  # of the noise that restores them
 STARTS = ("standard", "matched")
+SHOWN = 16  # samples kept as a picture
 NO_SIGNAL = 1e-4  # with a smaller α_T the two starts are the same
 FEW = METHODS["ancestral, posterior σ²"]
 
@@ -140,21 +141,22 @@ def _distribution(
     start: str,
     inception: Callable[[Tensor], Tensor] | None,
 ) -> dict:
-    """FID and KID of samples, averaged over repeated draws, with their spread; interval and floor of the first."""
+    """FID and KID of samples, averaged over draws, with their spread; interval, floor, pictures of the first."""
     classifier, _ = load_classifier()
     real = torch.cat([part.images[:samples] for part in (dataset.test, dataset.validation)])
-    measured, means, inceptions = [], [], []
+    measured, means, inceptions, pictures = [], [], [], []
     for repeat in range(repeats):
         first = START_SEED + repeat * samples
         images = generate(experiment, dataset, decoder, samples, calls=calls, start=start, first_seed=first)
         means.append(metrics.to_unit(images).mean().item())
+        pictures.append(to_text(images[:SHOWN]))
         embedded = [metrics.features(classifier.embed, i) for i in (images, real)]
         measured.append(metrics.distribution_quality(*embedded, seed=experiment.seed))
         if inception:
             fake, reference = (metrics.features(inception, i) for i in (images, real[:samples]))
             kid = metrics.kid(fake, reference, seed=experiment.seed)[0]
             inceptions.append({"FID": metrics.fid(fake, reference), "KID": kid})
-    result = measured[0] | {"mean pixel": float(np.mean(means))}
+    result = measured[0] | {"mean pixel": float(np.mean(means)), "pictures": pictures[0]}
     for name in ("FID", "KID"):
         values = [found[name] for found in measured]
         result[name] = float(np.mean(values))

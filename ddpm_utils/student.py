@@ -4,7 +4,7 @@ from pathlib import Path
 
 import nbformat
 
-from ddpm_utils import sweep
+from ddpm_utils import notebooks
 from ddpm_utils.checkpoints import write_bytes
 
 
@@ -24,7 +24,7 @@ def write_student_edition(folder: Path) -> list[Path]:
         ValueError: if nbgrader is missing, or a notebook in the folder has been worked on; nothing is written then.
         CheckpointError: if a notebook cannot be written.
     """
-    editions = {folder / path.name: student_edition(path) for path in sweep.numbered()}
+    editions = {folder / path.name: student_edition(path) for path in notebooks.numbered()}
     for path, content in editions.items():
         if path.exists() and path.read_bytes() != content:
             raise ValueError(f"{path} differs from a fresh student edition: move it away first.")

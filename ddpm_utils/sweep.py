@@ -1,78 +1,99 @@
-"""The notebooks as a batch: papermill over experiments, in processes, and one table of their results."""
+"""The notebooks as a batch: what a grid of experiments executes, and one table of what came out."""
 
+import io
 import json
-import multiprocessing
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor, wait
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from queue import Queue
-from typing import NamedTuple
 
+import matplotlib.pyplot as plt
 import pandas as pd
-import papermill
 
 from ddpm_utils.checkpoints import write_bytes
-from ddpm_utils.data import PROJECT
+from ddpm_utils.engines import Chain
 from ddpm_utils.experiment import Experiment
+from ddpm_utils.grid import Entry
+from ddpm_utils.jobs import Job, differences, find
+from ddpm_utils.provenance import made_of
+from ddpm_utils.quality_map import in_words, is_map, quality_map
 from ddpm_utils.restoration_experiment import RestorationExperiment
-from ddpm_utils.table import to_markdown
-
-NOTEBOOKS = PROJECT / "notebooks"
-STRIPPED_KEYS = "metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution"
-
+from ddpm_utils.table import LIVE, to_markdown
+from ddpm_utils.training_setup import output
 
 PART_2 = "05_custom_degradation"
+EVALUATION = "04_evaluation"  # leaves the results
 FIRST_MINUTE = "first-minute"  # the run that the main job trains from scratch
 
 
-def numbered() -> list[Path]:
-    """The notebooks 01 to 05, in order."""
-    return sorted(NOTEBOOKS.glob("0*.ipynb"))
+def plan(entries: Iterable[Entry], folder: Path) -> list[Chain]:
+    """A grid's jobs: a chain for each experiment, all of whose files go into a folder of its own.
 
-
-class Job(NamedTuple):
-    """One notebook with its parameters, to be executed into `target`."""
-
-    notebook: str  # its name without ending
-    parameters: dict
-    target: Path
-
-    @property
-    def title(self) -> str:
-        """For progress lines: the experiment's folder and the notebook."""
-        return f"{self.target.parent.name} / {self.notebook}"
-
-
-class Done(NamedTuple):
-    """What became of a job."""
-
-    job: Job
-    error: str | None  # None: executed
-
-
-def check(notebook: str, parameters: dict) -> None:
-    """Refuse names that the notebook's parameters cell does not have (papermill itself would only warn).
+    Args:
+        folder: of the sweep.
 
     Raises:
-        ValueError: if there is no such notebook, or it has no such parameter.
+        ValueError: if a data set holds fewer images than a notebook is to use.
+        DataError: if a data set cannot be had.
     """
-    path = NOTEBOOKS / f"{notebook}.ipynb"
-    if not path.exists():
-        known = ", ".join(path.stem for path in numbered())
-        raise ValueError(f"there is no notebook {notebook!r}; there are {known}.")
-    known = papermill.inspect_notebook(str(path))
-    for name in parameters:
-        if name not in known:
-            raise ValueError(f"{notebook} has no parameter {name!r}; it has {', '.join(known)}.")
+    chains = []
+    for entry in entries:
+        data, here = entry.experiment.load_data(), folder / entry.name
+        most = {"samples": min(len(data.test), len(data.validation)), "images": len(data.test)}
+        for notebook, parameters in entry.notebooks.items():
+            for name in most.keys() & parameters.keys():
+                if parameters[name] > most[name]:
+                    limit = f"at most {most[name]}, as {data.name} has no more"
+                    raise ValueError(f"{name} of {notebook} must be {limit}, not {parameters[name]}.")
+        chains.append(
+            [
+                Job(notebook, values, here, here, entry.values, made_of(entry.experiment, notebook, values))
+                for notebook, values in entry.notebooks.items()
+            ]
+        )
+    return chains
 
 
-def main_job(experiments: Iterable[Experiment], folder: Path, values: dict) -> list[list[Job]]:
-    """What `make run` executes: notebooks 01–04 for each experiment, and 05, as chains for `execute_chains`.
+def is_done(job: Job) -> bool:
+    """Whether a job was executed already, with the same code, data and parameters."""
+    found = find(job)
+    return found is not None and found["made_of"] == job.made_of
+
+
+def prospects(chains: Iterable[Chain]) -> list[str]:
+    """What a sweep would do, a line for each job."""
+    lines = []
+    for number, chain in enumerate(chains, start=1):
+        for job in chain:
+            found = find(job)
+            other = differences(job.made_of, found["made_of"]) if found else []
+            state = "to be executed" if not found else f"again: other {', '.join(other)}" if other else "done"
+            lines.append(f"{number:4} {job.folder.name} / {job.notebook}: {state}")
+    return lines
+
+
+def results(entries: Iterable[Entry], chains: Iterable[Chain]) -> tuple[pd.DataFrame, dict[str, dict[str, str]]]:
+    """What the finished experiments of a sweep measured.
+
+    Returns:
+        a row for each: its name, its parameters, α_T, and the measurements by the corrected protocol; and by name the
+        samples from each start, as `ledger.to_text` keeps images.
+    """
+    rows, samples = [], {}
+    for entry, chain in zip(entries, chains, strict=True):
+        last = next((job for job in chain if job.notebook == EVALUATION), None)
+        if not last or not is_done(last):
+            continue
+        path = last.output / entry.experiment.table_path.relative_to(output())
+        content = json.loads(path.read_text(encoding="utf-8"))
+        live = next(r for r in content["rows"] if r["source"] == LIVE and r["protocol"] == "corrected")
+        measured = {name: value for name, value in live.items() if name not in ("experiment", "source", "protocol")}
+        alpha = {"alpha_T": entry.experiment.noise_schedule.alpha[-1].item()}
+        rows.append({"experiment": entry.name} | entry.experiment.identity | entry.values | alpha | measured)
+        samples[entry.name] = content["samples"]
+    return pd.DataFrame(rows), samples
+
+
+def main_job(experiments: Iterable[Experiment], folder: Path, values: dict) -> list[Chain]:
+    """What `make run` executes: notebooks 01–04 for each experiment, and 05; always anew.
 
     Args:
         folder: of the executed notebooks.
@@ -88,89 +109,43 @@ def main_job(experiments: Iterable[Experiment], folder: Path, values: dict) -> l
             "01_forward_process": {"dataset": "mnist"},
             "02_training": {"run_name": FIRST_MINUTE, "epochs": 4},
             "03_sampling": {"dataset": "mnist", "weights": "shipped", "calls": 100},
-            "04_evaluation": {"dataset": "mnist", "weights": "shipped", "calls": 100, "samples": 500, "images": 500},
+            EVALUATION: {"dataset": "mnist", "weights": "shipped", "calls": 100, "samples": 500, "images": 500},
         }
         changed = {n: p | {name: values[name] for name in p if name in values} for n, p in parameters.items()}
-        chains.append([Job(n, schedule | p, folder / experiment.slug / f"{n}.ipynb") for n, p in changed.items()])
+        chains.append([Job(n, schedule | p, folder / experiment.slug, output()) for n, p in changed.items()])
     for name in values:
         if name == "run_name" or not any(name in p for p in parameters.values()):
             raise ValueError(f"there is no parameter {name!r} to change in this job.")
     cold = {"dataset": "mnist", "weights": "shipped"}
-    return [*chains, [Job(PART_2, cold, folder / RestorationExperiment().slug / f"{PART_2}.ipynb")]]
+    return [*chains, [Job(PART_2, cold, folder / RestorationExperiment().slug, output())]]
 
 
-def execute(job: Job, threads: int, bar: int | None = None) -> Done:
-    """Execute one notebook; a failed one is left beside the target with the ending .failed.ipynb.
-
-    Args:
-        threads: how many cores its kernel may use.
-        bar: the terminal line for a progress bar over its cells; None for no bar.
-    """
-    os.environ["OMP_NUM_THREADS"] = str(threads)  # the kernel inherits it
-    job.target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = job.target.with_suffix(".failed.ipynb")
-    try:
-        papermill.execute_notebook(
-            str(NOTEBOOKS / f"{job.notebook}.ipynb"),
-            str(unfinished),
-            parameters=job.parameters,
-            kernel_name="python3",
-            progress_bar={"desc": job.title, "position": bar, "leave": False} if bar is not None else False,
-        )
-    except papermill.PapermillExecutionError as error:
-        return Done(job, f"{error.ename}: {error.evalue}")
-    except Exception as error:  # a kernel that died, a full disk: the other chains go on
-        return Done(job, f"{type(error).__name__}: {error}")
-    os.replace(unfinished, job.target)
-    return Done(job, None)
-
-
-def execute_chain(jobs: list[Job], threads: int, bar: int | None, events: Queue) -> None:
-    """Execute jobs that build on each other, in order, up to the first that fails; tell `events` of each."""
-    for job in jobs:
-        events.put(job)
-        done = execute(job, threads, bar)
-        events.put(done)
-        if done.error:
-            break
-
-
-def execute_chains(chains: list[list[Job]], *, bars: bool = False) -> Iterator[Job | Done]:
-    """Execute independent chains in parallel processes; yields each job when it starts and when it is done.
-
-    The processor's cores are shared out among the workers, so that they are never oversubscribed.
-
-    Args:
-        bars: show a progress bar for each running notebook, on standard error.
-
-    Raises:
-        ValueError: before anything starts, if a notebook or a parameter does not exist.
-    """
-    for job in (job for chain in chains for job in chain):
-        check(job.notebook, job.parameters)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    workers = min(cores, len(chains))
-    context = multiprocessing.get_context("spawn")
-    with context.Manager() as manager, ProcessPoolExecutor(workers, mp_context=context) as pool:
-        events = manager.Queue()
-        futures = [
-            pool.submit(execute_chain, chain, cores // workers, index % workers if bars else None, events)
-            for index, chain in enumerate(chains)
-        ]
-        pending = set(futures)
-        while pending:
-            finished, pending = wait(pending, timeout=0.5)
-            while not events.empty():
-                yield events.get()
-            for future in finished:
-                future.result()  # raises what the worker raised
-
-
-def results_table(experiments: Iterable[Experiment]) -> pd.DataFrame:
+def rows_of(experiments: Sequence[Experiment]) -> pd.DataFrame:
     """The rows that notebook 04 left for each experiment, in one table: Table 1 of the report, completed."""
     paths = [experiment.table_path for experiment in experiments]
-    rows = [row for path in paths if path.exists() for row in json.loads(path.read_text(encoding="utf-8"))]
-    return pd.DataFrame(rows)
+    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+    return pd.DataFrame([row for content in found for row in content["rows"]])
+
+
+def write_results(entries: Sequence[Entry], chains: Sequence[Chain], folder: Path) -> list[Path]:
+    """Write what the finished experiments measured: results.csv, results.md, and map.png if β and T are what varies.
+
+    Returns:
+        the paths of what was written.
+    """
+    table, samples = results(entries, chains)
+    if table.empty:
+        return []
+    paths = write_table(table, folder)
+    if is_map(table):
+        picture = io.BytesIO()
+        figure = quality_map(table, samples)
+        figure.savefig(picture, format="png")
+        plt.close(figure)
+        write_bytes(folder / "map.txt", in_words(table).encode())
+        write_bytes(folder / "map.png", picture.getvalue())
+        paths.append(folder / "map.png")
+    return paths
 
 
 def write_table(table: pd.DataFrame, folder: Path) -> list[Path]:
@@ -179,15 +154,3 @@ def write_table(table: pd.DataFrame, folder: Path) -> list[Path]:
     write_bytes(paths[0], table.to_csv(index=False).encode())
     write_bytes(paths[1], (to_markdown(table) + "\n").encode())
     return paths
-
-
-def refresh() -> None:
-    """Execute the committed notebooks from top to bottom at their default parameters, and strip them."""
-    for path in [*numbered(), NOTEBOOKS / "app.ipynb"]:
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ["DDPM_OUTPUT"] = folder  # figures and runs of this execution are not kept
-            executed = Path(folder) / path.name
-            papermill.execute_notebook(str(path), str(executed), kernel_name="python3")
-            keep = ["--keep-output", "--keep-count", "--extra-keys", STRIPPED_KEYS]
-            subprocess.run([sys.executable, "-m", "nbstripout", *keep, str(executed)], check=True)
-            shutil.copyfile(executed, path)

@@ -1,5 +1,6 @@
 """Table 1: what was measured, beside what the report published."""
 
+import json
 from collections.abc import Mapping
 
 import pandas as pd
@@ -13,6 +14,7 @@ REPORT = {  # the report's Table 1, by (schedule, beta, T)
     ("constant", 0.1, 200): {"test loss": 0.00275, "RMSE": 0.402, "SSIM": 0.0336, "PSNR": 7.94, "published FID": 432},
 }
 LABELS = {"standard": "N(0, I)", "matched": "matched"}  # the starts, in the table's head
+LIVE = "this run"  # the source of what was measured here and now
 SPREAD = " ±"  # ends the name of a column that holds another's spread
 
 
@@ -28,7 +30,7 @@ def table_1(experiment: Experiment, recorded: dict | None, live: dict | None = N
     if report and experiment.network == "cnn":
         rows.append({"experiment": name, "source": "report, 50 epochs", "protocol": "published"} | report)
     sources = {f"recorded, {recorded['weights']['epoch']} epochs": recorded} if recorded else {}
-    sources |= {"this run": live} if live else {}
+    sources |= {LIVE: live} if live else {}
     for source, results in sources.items():
         kinds = [kind for kind in ("all steps", "few calls") if kind in results["reconstruction"]]
         for kind, protocol in ((kind, protocol) for kind in kinds for protocol in metrics.PROTOCOLS):
@@ -56,9 +58,11 @@ def _distances(distribution: Mapping[str, dict]) -> dict[str, float]:
     return row
 
 
-def save_rows(experiment: Experiment, table: pd.DataFrame) -> None:
-    """Keep a table's rows for the batch runner, which collects those of all experiments."""
-    write_bytes(experiment.table_path, table.to_json(orient="records", force_ascii=False, indent=1).encode())
+def save_results(experiment: Experiment, table: pd.DataFrame, live: dict) -> None:
+    """Keep a table's rows and the first live samples from each start, for the batch, which collects them."""
+    content = {"rows": json.loads(table.to_json(orient="records"))}
+    content["samples"] = {start: found["pictures"] for start, found in live["distribution"].items()}
+    write_bytes(experiment.table_path, json.dumps(content, ensure_ascii=False, indent=1).encode())
 
 
 def to_markdown(table: pd.DataFrame) -> str:
@@ -84,7 +88,7 @@ def _cell(value) -> str:
 def footnotes(recorded: dict | None, live: dict | None = None) -> str:
     """What stands under every table: what it was measured with, and the hashes of data and weights."""
     lines = []
-    for source, results in {"recorded": recorded, "this run": live}.items():
+    for source, results in {"recorded": recorded, LIVE: live}.items():
         if results is None:
             continue
         features = results["features"]

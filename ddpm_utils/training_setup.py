@@ -112,7 +112,7 @@ class TrainingSetup(ABC):
 
     @property
     def table_path(self) -> Path:
-        """Where notebook 04 leaves its rows of the results table."""
+        """Where notebook 04 leaves its results."""
         return output() / "data" / "runs" / self.slug / "table.json"
 
     @property

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import ddpm_utils
+from ddpm_utils.provenance import imports
 
 PACKAGE = Path(ddpm_utils.__file__).parent
 MODULES = {path.stem: path for path in PACKAGE.glob("*.py")}
@@ -35,7 +36,18 @@ ALLOWED: dict[str, set[str]] = {
         *("sampling", "schedules", "training_setup", "walks"),
     },
     "panels": {"cold", "live_densities", "live_images", "live_training", "precomputed", "widgets"},
-    "student": {"checkpoints", "sweep"},
+    "student": {"checkpoints", "notebooks"},
+    "notebooks": {"data"},
+    "provenance": {"classifier", "data", "notebooks", "partners", "training_setup"},
+    "grid": {"experiment", "notebooks", "restoration_experiment", "training_setup"},
+    "jobs": {"checkpoints", "grid", "notebooks", "provenance"},
+    "engines": {"jobs"},
+    "progress": {"engines", "jobs"},
+    "quality_map": {"ledger", "plots"},
+    "sweep": {
+        *("checkpoints", "engines", "experiment", "grid", "jobs", "provenance", "quality_map"),
+        *("restoration_experiment", "table", "training_setup"),
+    },
     "forward": {"schedules"},
     "degradations": {"networks"},
     "latent_model": set(),
@@ -88,30 +100,17 @@ ALLOWED: dict[str, set[str]] = {
 }
 
 
-def imports(name: str) -> set[str]:
+def imports_of(name: str) -> set[str]:
     """The package's modules that a module imports, anywhere in it."""
-    found = set()
-    for node in ast.walk(ast.parse(MODULES[name].read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.removeprefix("ddpm_utils.") for alias in node.names if "ddpm_utils" in alias.name}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{name} imports relatively"
-            if node.module == "ddpm_utils":
-                found |= {alias.name for alias in node.names}
-            elif node.module.startswith("ddpm_utils."):
-                found.add(node.module.removeprefix("ddpm_utils."))
-    return found & MODULES.keys()
-
-
-def test_reads_both_kinds_of_import():
-    assert {"forward", "schedules"} <= imports("sampling")  # from ddpm_utils.forward import …
-    assert "checkpoints" in imports("classifier")  # from ddpm_utils import …
+    tree = ast.parse(MODULES[name].read_text(encoding="utf-8"))
+    assert all(node.level == 0 for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)), "relative import"
+    return imports(tree)
 
 
 @pytest.mark.parametrize("name", ALLOWED)
 def test_a_module_imports_only_what_it_may(name):
-    assert imports(name) <= ALLOWED[name]
+    assert imports_of(name) <= ALLOWED[name]
 
 
 def test_there_is_no_circle():
-    TopologicalSorter({name: imports(name) for name in MODULES}).prepare()  # raises CycleError
+    TopologicalSorter({name: imports_of(name) for name in MODULES}).prepare()  # raises CycleError

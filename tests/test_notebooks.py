@@ -12,10 +12,12 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from ddpm_utils import sweep
+from ddpm_utils.jobs import Job, execute
+from ddpm_utils.notebooks import NOTEBOOKS as FOLDER
+from ddpm_utils.notebooks import numbered
 from ddpm_utils.restoration_experiment import DEGRADATIONS
 
-NOTEBOOKS = sweep.numbered()
+NOTEBOOKS = numbered()
 COMPARED = 3  # cells with text output that nbval compares, at least, in each notebook
 OTHER_PARAMETERS = {
     "01_forward_process": [
@@ -110,7 +112,7 @@ def test_gives_the_stored_outputs_again(path, tmp_path):
 def test_every_tab_of_the_page_can_be_made(tmp_path, monkeypatch):
     """A tab's error would be shown in its place, and pass unseen otherwise."""
     monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
-    page = nbformat.read(sweep.NOTEBOOKS / "app.ipynb", as_version=4)
+    page = nbformat.read(FOLDER / "app.ipynb", as_version=4)
     makers = re.search(r"\{(.*)\}", page.cells[-1].source, re.DOTALL)[1]
     names = re.findall(r": (\w+),", makers)
     assert len(names) == 5
@@ -139,40 +141,9 @@ def test_a_changed_number_is_noticed(tmp_path):
 @pytest.mark.parametrize(
     ("name", "parameters"), [(name, values) for name, sets in OTHER_PARAMETERS.items() for values in sets]
 )
-def test_runs_with_other_parameters(name, parameters, tmp_path, monkeypatch):
-    monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
-    job = sweep.Job(name, parameters, tmp_path / f"{name}.ipynb")
-    sweep.check(name, parameters)
-    assert sweep.execute(job, threads=1).error is None
+def test_runs_with_other_parameters(name, parameters, tmp_path):
+    job = Job(name, parameters, tmp_path / "executed", tmp_path)
+    event = execute(job, threads=1)
+    assert event.state == "done", event.message
     assert job.target.exists()
     assert list((tmp_path / "figures").rglob("*.png"))
-
-
-def test_a_bad_value_ends_with_one_sentence(tmp_path, monkeypatch):
-    monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
-    done = sweep.execute(sweep.Job("01_forward_process", {"beta": 2.0}, tmp_path / "bad.ipynb"), threads=1)
-    assert done.error == "ValueError: beta must lie strictly between 0 and 1, not 2.0."
-    assert not (tmp_path / "bad.ipynb").exists()
-
-
-def test_unknown_names_are_refused_before_anything_starts():
-    with pytest.raises(ValueError, match="01_forward_process has no parameter 'betta'; it has schedule, beta"):
-        sweep.check("01_forward_process", {"betta": 0.1})
-    with pytest.raises(ValueError, match="there is no notebook '06_missing'; there are 01_forward_process"):
-        sweep.check("06_missing", {})
-
-
-def test_chains_stop_at_a_failure_and_leave_the_others_alone(tmp_path, monkeypatch):
-    monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
-
-    def job(folder: str, **parameters) -> sweep.Job:
-        return sweep.Job("01_forward_process", parameters, tmp_path / folder / "01.ipynb")
-
-    bad, never, good = job("bad", T=0), job("never", T=3), job("good", T=3)
-    events = list(sweep.execute_chains([[bad, never], [good]]))
-    done = {event.job.target.parent.name: event.error for event in events if isinstance(event, sweep.Done)}
-    assert done == {"bad": "ValueError: T must be in 1…1000000, not 0.", "good": None}
-    assert [event for event in events if event == never] == []
-    assert good.target.exists()
-    assert not bad.target.exists()
-    assert bad.target.with_suffix(".failed.ipynb").exists()

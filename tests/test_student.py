@@ -15,10 +15,11 @@ from nbclient import NotebookClient
 from nbformat import NotebookNode
 from nbgrader.nbgraderformat import MetadataValidator
 
-from ddpm_utils import sweep
+from ddpm_utils.notebooks import NOTEBOOKS as FOLDER
+from ddpm_utils.notebooks import numbered
 from ddpm_utils.student import write_student_edition
 
-NOTEBOOKS = sweep.numbered()
+NOTEBOOKS = numbered()
 SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*)\n *### END SOLUTION", re.DOTALL)
 of_each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -178,8 +179,8 @@ def test_work_is_not_overwritten(tmp_path):
 
 
 def test_the_full_edition_is_not_overwritten(tmp_path, monkeypatch):
-    shutil.copytree(sweep.NOTEBOOKS, tmp_path, dirs_exist_ok=True)
-    monkeypatch.setattr(sweep, "NOTEBOOKS", tmp_path)
+    shutil.copytree(FOLDER, tmp_path, dirs_exist_ok=True)
+    monkeypatch.setattr("ddpm_utils.notebooks.NOTEBOOKS", tmp_path)
     before = [path.read_bytes() for path in tmp_path.iterdir()]
     with pytest.raises(ValueError, match="move it away first"):
         write_student_edition(tmp_path)

@@ -19,7 +19,7 @@ import pytest
 from nbconvert.preprocessors import ClearOutputPreprocessor
 
 from ddpm_utils.commands import app_server, lab_server
-from ddpm_utils.sweep import numbered
+from ddpm_utils.notebooks import numbered
 from ddpm_utils.training_setup import output as project_output
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
