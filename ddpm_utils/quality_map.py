@@ -24,7 +24,7 @@ def is_map(table: pd.DataFrame) -> bool:
     """Whether experiments differ in β and T alone, and perhaps in the seed, and both vary."""
     fixed = [name for name in ("schedule", "network", "dataset", "epochs", "learning_rate") if name in table]
     constant = "beta" in table and table["schedule"].eq("constant").all()
-    return constant and table[fixed].nunique().le(1).all() and table[["beta", "T"]].nunique().gt(1).all()
+    return bool(constant and table[fixed].nunique().le(1).all() and table[["beta", "T"]].nunique().gt(1).all())
 
 
 def quality_map(table: pd.DataFrame, samples: Mapping[str, Mapping[str, str]]) -> Figure:

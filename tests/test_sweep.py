@@ -1,0 +1,207 @@
+"""A sweep: what a grid executes, what is left of it after a kill, and its table."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import psutil
+import pytest
+import torch
+
+from ddpm_utils.__main__ import main
+from ddpm_utils.checkpoints import load
+from ddpm_utils.data import PROJECT
+from ddpm_utils.experiment import Experiment
+from ddpm_utils.grid import read_grid
+from ddpm_utils.jobs import METADATA
+from ddpm_utils.ledger import to_text
+from ddpm_utils.sweep import is_done, main_job, plan, prospects, results, write_results
+
+TRAINING = {"network": "lean_unet", "batch_size": 64, "learning_rate": 0.002, "lr_schedule": "one_cycle", "epochs": 1}
+RUN = "constant-beta0.1-T20-lean_unet"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "grid.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def grid(tmp_path) -> Path:
+    return write(
+        tmp_path,
+        "experiments:\n  - {beta: [0.01, 0.1], T: [20, 50]}\n"
+        "notebooks:\n  02_training:\n  04_evaluation: {weights: run, samples: 50, images: 8}\n",
+    )
+
+
+@pytest.fixture
+def pretended(grid, output):
+    """A sweep whose first three experiments seem to be finished: entries, chains, folder."""
+    folder = output / "data" / "runs" / "grid"
+    entries = read_grid(grid)
+    chains = plan(entries, folder)
+    for number, (entry, chain) in enumerate(zip(entries[:3], chains[:3], strict=True)):
+        for job in chain:
+            notebook = nbformat.v4.new_notebook()
+            notebook.metadata = {METADATA: {"made_of": job.made_of}, "papermill": {"duration": 7.0}}
+            job.folder.mkdir(parents=True, exist_ok=True)
+            job.target.write_text(nbformat.writes(notebook), encoding="utf-8")
+        rows = [
+            {"source": source, "protocol": protocol, "test loss": loss, "FID N(0, I)": 10.0 * number + 1}
+            for source, loss in (("recorded, 9 epochs", 9.0), ("this run", float(number)))
+            for protocol in ("corrected", "published")
+        ]
+        path = chain[0].output / "data" / "runs" / entry.experiment.slug / "table.json"
+        path.parent.mkdir(parents=True)
+        samples = {"standard": to_text(torch.zeros(16, 1, 28, 28))}
+        path.write_text(json.dumps({"rows": rows, "samples": samples}), encoding="utf-8")
+    return entries, chains, folder
+
+
+def test_each_experiment_is_a_chain_in_a_folder_of_its_own(grid, output):
+    chains = plan(read_grid(grid), output / "grid")
+    assert [[job.notebook for job in chain] for chain in chains] == [["02_training", "04_evaluation"]] * 4
+    assert len({job.folder for chain in chains for job in chain}) == 4
+    assert all(job.output == job.folder and job.made_of for chain in chains for job in chain)
+    assert chains[1][1].parameters == {"beta": 0.01, "T": 50, "weights": "run", "samples": 50, "images": 8}
+    assert not any(is_done(job) for chain in chains for job in chain)
+
+
+def test_more_images_than_there_are_are_refused_before_anything_starts(tmp_path, output):
+    text = "experiments:\n  - {beta: 0.1, T: 20}\nnotebooks:\n  04_evaluation: {samples: 5000}\n"
+    with pytest.raises(ValueError, match="samples of 04_evaluation must be at most 800, as mnist_5k has no more"):
+        plan(read_grid(write(tmp_path, text)), output)
+
+
+def test_prospects_tell_what_is_done_and_what_has_changed(pretended):
+    _, chains, _ = pretended
+    changed = chains[1][0]._replace(made_of=chains[1][0].made_of | {"code": "other", "training": "other"})
+    lines = prospects([chains[0], [changed], chains[3]])
+    assert [line.partition(": ")[2] for line in lines] == ["done"] * 2 + ["again: other code, training"] + [
+        "to be executed"
+    ] * 2
+    assert lines[0].split()[0] == "1"
+    assert lines[-1].split()[0] == "3"
+
+
+def test_the_table_has_a_row_for_each_finished_experiment(pretended):
+    entries, chains, folder = pretended
+    table, samples = results(entries, chains)
+    assert list(table["experiment"]) == [entry.name for entry in entries[:3]] == list(samples)
+    assert list(table["test loss"]) == [0.0, 1.0, 2.0]  # this run's, not the recorded one's
+    assert table["alpha_T"].tolist() == pytest.approx([0.99**20, 0.99**50, 0.9**20])
+    paths = write_results(entries, chains, folder)
+    assert [path.name for path in paths] == ["results.csv", "results.md", "map.png"]
+    pd.testing.assert_frame_equal(pd.read_csv(paths[0]), table, check_dtype=False)
+    assert (folder / "map.txt").read_text(encoding="utf-8").startswith("Samples and their FID for 2 β times 2 T")
+
+
+def test_results_of_other_code_are_no_results(pretended):
+    entries, chains, _ = pretended
+    chains[0][-1] = chains[0][-1]._replace(made_of=chains[0][-1].made_of | {"code": "other"})
+    table, _ = results(entries, chains)
+    assert list(table["experiment"]) == [entry.name for entry in entries[1:3]]
+
+
+def test_nothing_finished_is_no_table(grid, output):
+    entries = read_grid(grid)
+    assert write_results(entries, plan(entries, output), output) == []
+
+
+def test_the_main_job_trains_anew_and_samples_with_shipped_weights(output):
+    first, last = main_job([Experiment()], output / "runs", {"samples": 50})
+    assert [job.notebook[:2] for job in first] == ["01", "02", "03", "04"]
+    assert first[3].parameters["samples"] == 50
+    assert all(job.made_of is None for job in first)
+    assert [job.notebook for job in last] == ["05_custom_degradation"]
+
+
+def test_a_dry_run_only_tells(grid, output, capsys):
+    assert main(["sweep", str(grid), "--dry-run"]) == 0
+    assert capsys.readouterr().out.count("to be executed") == 8
+    assert not (output / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--only", "5"], "--only must be in 1…4, the experiments of "),
+        (["--only", "0"], "--only must be in 1…4"),
+        (["--workers", "0"], "--workers must be at least 1, not 0."),
+        (["--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler answers at tcp://127.0.0.1:9"),
+    ],
+)
+def test_bad_options_are_one_sentence(grid, output, capsys, options, sentence):
+    assert main(["sweep", str(grid), *options]) == 1
+    assert capsys.readouterr().err.startswith(f"ddpm: {sentence}")
+
+
+def sweep(grid: Path, output: Path) -> subprocess.Popen:
+    """`ddpm sweep` in a process group of its own, as from a terminal."""
+    environment = os.environ | {"DDPM_OUTPUT": str(output), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "ddpm_utils", "sweep", str(grid)]
+    return subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True)
+
+
+def until(process: subprocess.Popen, text: str) -> str:
+    """The lines that a process prints, up to one that holds the text."""
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if text in line:
+            break
+    return "".join(lines)
+
+
+def descendants(process: subprocess.Popen) -> list[psutil.Process]:
+    return psutil.Process(process.pid).children(recursive=True)
+
+
+def losses(output: Path) -> list[tuple[str, ...]]:
+    """What a run has recorded, but the seconds."""
+    path = output / "data" / "runs" / "grid" / RUN / "data" / "runs" / RUN / "mnist_5k-seed0"
+    with (path / "losses.csv").open(encoding="utf-8") as file:
+        return [tuple(row[:3]) for row in csv.reader(file)], load(path / "best.safetensors")[0]
+
+
+@pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
+def test_a_sweep_that_is_stopped_goes_on_and_loses_nothing(tmp_path, end):
+    """Stopped in the middle of its training; then the weights are those of a sweep that was left alone."""
+    values = ", ".join(f"{name}: {value}" for name, value in TRAINING.items())
+    text = f"experiments:\n  - {{beta: 0.1, T: 20, {values}}}\nnotebooks: {{02_training: }}\n"
+    grid = write(tmp_path, text)
+    stopped, alone = tmp_path / "stopped", tmp_path / "alone"
+
+    first = sweep(grid, stopped)
+    until(first, "started")
+    state = stopped / "data" / "runs" / "grid" / RUN / "data" / "runs" / RUN / "mnist_5k-seed0" / "last.safetensors"
+    others = descendants(first)
+    psutil.wait_procs(others, timeout=12)  # into the training, which begins after some ten seconds
+    first.send_signal(end)
+    first.communicate(timeout=20)
+    _, alive = psutil.wait_procs(others, timeout=10)
+    assert alive == []
+    assert first.returncode != 0
+    assert not list(stopped.rglob("02_training.ipynb"))
+    assert state.parent.exists() or end == signal.SIGINT
+
+    for output in (stopped, alone):
+        process = sweep(grid, output)
+        text = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, text
+    found, expected = losses(stopped), losses(alone)
+    assert found[0] == expected[0]
+    assert found[1].keys() == expected[1].keys()
+    assert all(torch.equal(found[1][name], expected[1][name]) for name in expected[1])
+
+    again = sweep(grid, stopped)
+    assert "1 experiments, 0 of them to be executed." in again.communicate(timeout=60)[0]
+    assert again.returncode == 0
