@@ -36,6 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "panels": {"cold", "live_densities", "live_images", "live_training", "precomputed", "widgets"},
     "student": {"checkpoints", "sweep"},
+    "site": {"checkpoints", "experiment", "table"},
     "forward": {"schedules"},
     "degradations": {"networks"},
     "latent_model": set(),
