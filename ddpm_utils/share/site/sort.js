@@ -3,7 +3,7 @@
 
 function key(row, column) {
   const cell = row.cells[column];
-  if (cell.textContent === "–") return null;
+  if (cell.className === "missing") return null;
   return cell.title ? parseFloat(cell.title) : cell.textContent;
 }
 
