@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab app student lint notebooks reproduce bench bench-full clean
+.PHONY: help run test lab app student site lint notebooks reproduce bench bench-full clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,9 @@ app: $(STAMP) ## the main panels alone, as one page without code, on this machin
 
 student: $(STAMP) ## the notebooks without their answers, in data/runs/student
 	$(BIN)/ddpm student
+
+site: $(STAMP) ## the executed notebooks as a static web site, in data/runs/site
+	$(BIN)/ddpm site
 
 notebooks: $(STAMP) ## execute the committed notebooks again and strip them
 	$(BIN)/ddpm notebooks

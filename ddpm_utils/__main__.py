@@ -6,6 +6,7 @@ Parameters of experiments are given as name=value, as in `ddpm train beta=0.1 T=
 import argparse
 import ast
 import sys
+from pathlib import Path
 
 from ddpm_utils import commands as do
 from ddpm_utils.checkpoints import CheckpointError
@@ -35,6 +36,8 @@ def main(arguments: list[str] | None = None) -> int:
     command("lab", do.lab, "open the notebooks in JupyterLab (loopback only)")
     command("app", do.app, "serve the panels as one page without code (loopback only)")
     command("student", do.student, "write the notebooks without their answers")
+    site = command("site", do.site, "write the executed notebooks as a static web site")
+    site.add_argument("folder", nargs="?", type=Path, help="of the experiments' folders (default: data/runs)")
     command("train", do.train, "train one experiment, or resume it", "parameters of the experiment")
     command("record", do.record, "evaluate a trained run at full size and ship it", "the same parameters")
     command("ship", do.ship, "ship the weights of a finished run", "the same parameters")

@@ -121,6 +121,15 @@ def student() -> None:
     print(*(relative(path) for path in write_student_edition(output() / "data" / "runs" / "student")), sep="\n")
 
 
+def site(folder: Path | None = None) -> None:
+    """Write the executed notebooks as a static web site to <folder>/site/: of data/runs, or of one sweep below it."""
+    from ddpm_utils.site import build_site
+    from ddpm_utils.training_setup import output
+
+    folder = folder or output() / "data" / "runs"
+    print(relative(build_site(folder, folder / "site")))
+
+
 def train(values: dict) -> None:
     """Train an experiment to its number of epochs, from where its run folder is."""
     from ddpm_utils.grid import make_experiment

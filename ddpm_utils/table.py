@@ -69,7 +69,7 @@ def to_markdown(table: pd.DataFrame) -> str:
     """A table in Markdown: three significant digits, spreads beside their values, a dash where there is nothing."""
     text = table.copy().astype(object)
     for column in table.columns:
-        text[column] = [_cell(value) for value in table[column]]
+        text[column] = [to_text(value) for value in table[column]]
     for column in [column for column in table.columns if column.endswith(SPREAD)]:
         spreads = text.pop(column)
         value = column.removesuffix(SPREAD)
@@ -77,7 +77,8 @@ def to_markdown(table: pd.DataFrame) -> str:
     return text.to_markdown(index=False, disable_numparse=True)
 
 
-def _cell(value) -> str:
+def to_text(value) -> str:
+    """A cell: text as it is, three significant digits of a number, a dash where there is nothing."""
     if isinstance(value, str):
         return value
     if pd.isna(value):

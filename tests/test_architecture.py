@@ -48,6 +48,7 @@ ALLOWED: dict[str, set[str]] = {
         *("checkpoints", "engines", "experiment", "grid", "jobs", "provenance", "quality_map"),
         *("restoration_experiment", "table", "training_setup"),
     },
+    "site": {"checkpoints", "experiment", "table"},
     "forward": {"schedules"},
     "degradations": {"networks"},
     "latent_model": set(),

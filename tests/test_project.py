@@ -55,6 +55,16 @@ def test_python_version_agrees(environment, project):
     assert re.search(r"\d+\.\d+", python).group() in SpecifierSet(project["requires-python"])
 
 
+def test_workflows_call_targets_that_exist():
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for path in (ROOT / ".github" / "workflows").iterdir():
+        jobs = yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
+        called = [step["run"] for job in jobs.values() for step in job["steps"] if "run" in step]
+        assert called
+        for target in (command.removeprefix("make ") for command in called):
+            assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"{path.name} calls {target}"
+
+
 def test_every_dependency_has_a_tested_version(requirements):
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     constraints = [Requirement(line) for line in lines if line.strip() and not line.startswith("#")]

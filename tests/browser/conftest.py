@@ -31,7 +31,7 @@ SETTINGS = {
     "notebook-extension/tracker": {"windowingMode": "none"},  # all cells in the page, not only those in view
     "apputils-extension/notification": {"fetchNews": "false"},
 }
-INSIDE = re.compile(r"(https?|wss?)://127\.0\.0\.1:\d+/|data:|blob:")
+INSIDE = re.compile(r"(https?|wss?)://127\.0\.0\.1:\d+/|data:|blob:|file:")
 
 
 class Server(NamedTuple):
@@ -58,7 +58,7 @@ def chromium():
 
 @pytest.fixture
 def page(chromium) -> Iterator:
-    """A page; an error on its console, or a request to anywhere but loopback, fails the test."""
+    """A page; an error on its console, or a request to another machine, fails the test."""
     page = chromium.new_page(viewport={"width": 1280, "height": 1100})
     complaints = []
 

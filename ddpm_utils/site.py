@@ -1,0 +1,205 @@
+"""The executed notebooks as a static web site, which needs no server and no network.
+
+Equations become MathML, figures are part of their pages, and a policy in each page forbids every request.
+"""
+
+import base64
+import html
+import io
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import jinja2
+import nbformat
+import pandas as pd
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
+
+from ddpm_utils.checkpoints import write_bytes
+from ddpm_utils.experiment import PUBLISHED, Experiment
+from ddpm_utils.table import SPREAD, to_text
+
+TEMPLATES = Path(__file__).with_name("share") / "site"
+FAILED, UNFINISHED = ".failed", ".unfinished"  # end the stem of a notebook that stopped at an error, or still runs
+SHOWN = ["image/png", "image/gif", "image/jpeg", "text/markdown", "text/html", "text/plain"]  # the first that is there
+AS_IN_LATEX = {  # patterns, and what latex2mathml sets as LaTeX sets the original
+    r"\\sim\b": r"\\thicksim",
+    r"\\Pr\b": r"\\text{Pr}",
+    r"\\mathrm\b": r"\\text",  # a word, not letters
+    r"\\(log|sin|cos) (?=[\\\w])": r"\\\1\\,",
+    r"big\\\|": "big‖",
+    r"\\tag\b": r"\\qquad\\tag",
+}
+
+
+class Page(NamedTuple):
+    """An executed notebook and its page."""
+
+    notebook: Path
+
+    @property
+    def name(self) -> str:
+        """The page's file."""
+        return f"{self.notebook.stem}.html"
+
+    @property
+    def title(self) -> str:
+        """What links to it say."""
+        failed = " (failed)" if self.notebook.stem.endswith(FAILED) else ""
+        return self.notebook.stem.removesuffix(FAILED).replace("_", " ") + failed
+
+
+class Cell(NamedTuple):
+    """A cell of the table of results: what it shows, and all its digits if it is a number."""
+
+    text: str
+    full: str = ""
+
+
+def build_site(folder: Path, target: Path) -> Path:
+    """Write an index and one page for each notebook `<experiment>/NN_name.ipynb` of a folder, all or nothing.
+
+    The index shows the folder's map.png (its alternative text is in map.txt) and results.csv, if there are such.
+
+    Args:
+        target: the site's folder; replaced as a whole.
+
+    Returns:
+        the index.
+
+    Raises:
+        ValueError: if there are no executed notebooks, or the target is something else than a site.
+        CheckpointError: if a page cannot be written.
+    """
+    experiments = executed(folder)
+    if not experiments:
+        raise ValueError(f"{folder} holds no executed notebooks: `make run` or `ddpm sweep` comes first.")
+    if target.exists() and not (target / "index.html").exists():
+        raise ValueError(f"{target} is not a site: move it away first.")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".site-") as temporary:
+        site = Path(temporary) / "site"
+        for experiment, pages in experiments.items():
+            for page in pages:
+                write_bytes(site / experiment / page.name, notebook_page(page, pages, experiment).encode())
+        write_bytes(site / "index.html", index_page(folder, experiments).encode())
+        shutil.rmtree(target, ignore_errors=True)
+        os.replace(site, target)
+    return target / "index.html"
+
+
+def executed(folder: Path) -> dict[str, list[Page]]:
+    """The executed notebooks of each experiment; one that failed counts, one without results does not."""
+    experiments: dict[str, list[Page]] = {}
+    for path in sorted(folder.glob("*/[0-9][0-9]_*.ipynb")):
+        if path.stem.endswith(UNFINISHED):
+            continue
+        cells = nbformat.read(path, as_version=4).cells
+        if path.stem.endswith(FAILED) or any(cell.get("execution_count") for cell in cells):
+            experiments.setdefault(path.parent.name, []).append(Page(path))
+    return experiments
+
+
+def index_page(folder: Path, experiments: Mapping[str, Sequence[Page]]) -> str:
+    """The first page: the map, the table, and links to all others."""
+    picture, words = folder / "map.png", folder / "map.txt"
+    columns, rows = results(folder / "results.csv")
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
+    titles = {Experiment(**published).title: Experiment(**published).slug for published in PUBLISHED.values()}
+    anchors = {title: name for title, name in titles.items() if name in experiments}
+    return environment.get_template("index.html.j2").render(
+        experiments=experiments,
+        anchors=anchors | {name: name for name in experiments},
+        columns=columns,
+        rows=rows,
+        map=base64.b64encode(picture.read_bytes()).decode() if picture.exists() else None,
+        map_text=words.read_text(encoding="utf-8") if words.exists() else "Sample quality over β and T",
+    )
+
+
+def results(path: Path) -> tuple[list[str], list[list[Cell]]]:
+    """The columns and rows of a table in CSV, spreads beside their values; none of an empty or missing one."""
+    text = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+    if not text:
+        return [], []
+    table = pd.read_csv(io.StringIO(text))
+    columns = [column for column in table if not column.endswith(SPREAD)]
+    return columns, [[_cell(row, column) for column in columns] for _, row in table.iterrows()]
+
+
+def _cell(row: pd.Series, column: str) -> Cell:
+    value, spread = row[column], row.get(column + SPREAD)
+    if isinstance(value, str) or pd.isna(value):
+        return Cell(to_text(value))
+    if pd.isna(spread):
+        return Cell(to_text(value), str(value))
+    return Cell(f"{to_text(value)} ± {to_text(spread)}", f"{value} ± {spread}")
+
+
+def notebook_page(page: Page, pages: Sequence[Page], experiment: str) -> str:
+    """One notebook as HTML, with links to the others of its experiment."""
+    exporter = NotebookExporter(template_file=str(TEMPLATES / "notebook.html.j2"))
+    resources = {"page": page, "pages": pages, "experiment": experiment}
+    return exporter.from_filename(str(page.notebook), resources)[0]
+
+
+class NotebookExporter(HTMLExporter):
+    """nbconvert's, for our template: outputs that need no kernel, and Markdown by `Renderer`."""
+
+    @property
+    def default_config(self):
+        """Which form of an output is shown, and colours of code that are dark enough on grey."""
+        config = super().default_config
+        config.NbConvertBase.display_data_priority = SHOWN
+        config.CSSHTMLHeaderPreprocessor.style = "vs"
+        return config
+
+    @jinja2.pass_context
+    def markdown2html(self, context, source: str) -> str:
+        """Markdown as HTML; the template calls it."""
+        return MarkdownWithMath(Renderer(context["resources"]["pages"])).render(source)
+
+
+class Renderer(IPythonRenderer):
+    """Markdown whose equations are MathML and whose links lead to pages."""
+
+    def __init__(self, pages: Sequence[Page]):
+        super().__init__(escape=False)
+        self.pages = {page.notebook.name: page.name for page in pages}
+
+    def inline_math(self, body: str) -> str:
+        """An equation in a line of text."""
+        return mathml(body, "inline")
+
+    def block_math(self, body: str) -> str:
+        """An equation by itself."""
+        return f'<span class="equation">{mathml(body, "block")}</span>'
+
+    def latex_environment(self, name: str, body: str) -> str:
+        """Such as align."""
+        return self.block_math(rf"\begin{{{name}}}{body}\end{{{name}}}")
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        """A link; its text alone if what it leads to is not part of the site."""
+        parts = urlsplit(url)
+        if parts.scheme or not parts.path:
+            return super().link(text, url, title)
+        return super().link(text, self.pages[parts.path], title) if parts.path in self.pages else text
+
+
+def mathml(equation: str, display: str) -> str:
+    """LaTeX as MathML, or as it is if it has a mistake."""
+    latex = equation
+    for pattern, replacement in AS_IN_LATEX.items():
+        latex = re.sub(pattern, replacement, latex)
+    try:
+        return convert(latex, display=display)
+    except Exception:  # latex2mathml's errors have no base in common
+        return f"<code>{html.escape(equation)}</code>"
