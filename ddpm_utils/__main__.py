@@ -5,6 +5,7 @@ Parameters of experiments are given as name=value, as in `ddpm train beta=0.1 T=
 
 import argparse
 import ast
+import os
 import sys
 
 from ddpm_utils import commands as do
@@ -17,17 +18,19 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="ddpm", description="The laboratory for denoising diffusion on a laptop.")
     commands = parser.add_subparsers(required=True, metavar="command")
 
-    def command(name: str, function, summary: str, pairs: str | None = None) -> None:
+    def command(name: str, function, summary: str, pairs: str | None = None) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=summary, description=function.__doc__)
         if pairs:
             sub.add_argument("values", nargs="*", metavar="name=value", help=pairs)
         sub.set_defaults(function=function)
+        return sub
 
     command("run", do.run, "execute all notebooks for both published schedules", "parameters of notebooks 03 and 04")
     command("lab", do.lab, "open the notebooks in JupyterLab (loopback only)")
     command("app", do.app, "serve the panels as one page without code (loopback only)")
     command("student", do.student, "write the notebooks without their answers")
-    command("train", do.train, "train one experiment, or resume it", "parameters of the experiment")
+    train = command("train", do.train, "train one experiment, or resume it", "parameters of the experiment")
+    train.add_argument("--tensorboard", action="store_true", help="log the losses in the run folder's tensorboard/")
     command("record", do.record, "evaluate a trained run at full size and ship it", "the same parameters")
     command("ship", do.ship, "ship the weights of a finished run", "the same parameters")
     command("compare", do.compare, "FID over network calls, for every sampler", "the same parameters")
@@ -42,11 +45,15 @@ def main(arguments: list[str] | None = None) -> int:
     options = vars(parser.parse_args(arguments))
     function = options.pop("function")
     try:
-        return function(**({"values": parse(options["values"])} if "values" in options else {})) or 0
+        if "values" in options:
+            options["values"] = parse(options["values"])
+        return function(**options) or 0
     except (ValueError, CheckpointError, DataError, FloatingPointError) as error:
-        print(f"ddpm: {error}", file=sys.stderr)
+        sentence = f"ddpm: {error}"
     except KeyboardInterrupt:
-        print("\nddpm: stopped; what was saved is kept, and the same command goes on from there.", file=sys.stderr)
+        sentence = "\nddpm: stopped; what was saved is kept, and the same command goes on from there."
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # of the processes that `accelerate launch` starts, one speaks
+        print(sentence, file=sys.stderr)
     return 1
 
 
