@@ -20,10 +20,10 @@ from benchmarks.section import Section, Verdict
 from ddpm_utils import comparison
 from ddpm_utils.data import PROJECT
 from ddpm_utils.experiment import Experiment
+from ddpm_utils.notebooks import numbered
 from ddpm_utils.objectives import NoisePrediction
 from ddpm_utils.runs import Run
 from ddpm_utils.sampling import sample
-from ddpm_utils.notebooks import numbered
 from ddpm_utils.training import train
 
 

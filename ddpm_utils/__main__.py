@@ -5,6 +5,7 @@ Parameters of experiments are given as name=value, as in `ddpm train beta=0.1 T=
 
 import argparse
 import ast
+import os
 import sys
 from pathlib import Path
 
@@ -38,7 +39,8 @@ def main(arguments: list[str] | None = None) -> int:
     command("student", do.student, "write the notebooks without their answers")
     site = command("site", do.site, "write the executed notebooks as a static web site")
     site.add_argument("folder", nargs="?", type=Path, help="of the experiments' folders (default: data/runs)")
-    command("train", do.train, "train one experiment, or resume it", "parameters of the experiment")
+    train = command("train", do.train, "train one experiment, or resume it", "parameters of the experiment")
+    train.add_argument("--tensorboard", action="store_true", help="log the losses in the run folder's tensorboard/")
     command("record", do.record, "evaluate a trained run at full size and ship it", "the same parameters")
     command("ship", do.ship, "ship the weights of a finished run", "the same parameters")
     command("compare", do.compare, "FID over network calls, for every sampler", "the same parameters")
@@ -57,9 +59,11 @@ def main(arguments: list[str] | None = None) -> int:
             options["values"] = parse(options["values"])
         return function(**options) or 0
     except (ValueError, CheckpointError, DataError, FloatingPointError) as error:
-        print(f"ddpm: {error}", file=sys.stderr)
+        sentence = f"ddpm: {error}"
     except KeyboardInterrupt:
-        print("\nddpm: stopped; what was saved is kept, and the same command goes on from there.", file=sys.stderr)
+        sentence = "\nddpm: stopped; what was saved is kept, and the same command goes on from there."
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # of the processes that `accelerate launch` starts, one speaks
+        print(sentence, file=sys.stderr)
     return 1
 
 

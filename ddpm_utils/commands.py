@@ -130,31 +130,51 @@ def site(folder: Path | None = None) -> None:
     print(relative(build_site(folder, folder / "site")))
 
 
-def train(values: dict) -> None:
-    """Train an experiment to its number of epochs, from where its run folder is."""
+def train(values: dict, tensorboard: bool = False) -> None:
+    """Train an experiment to its number of epochs, from where its run folder is.
+
+    `accelerate launch -m ddpm_utils train …` trains on several devices, or in several processes.
+    """
     from ddpm_utils.grid import make_experiment
 
-    train_experiment(make_experiment({"dataset": "mnist"} | values))
+    train_experiment(make_experiment({"dataset": "mnist"} | values), tensorboard)
 
 
-def train_experiment(experiment) -> None:
-    """Train with a progress bar, from where the run folder is."""
+def train_experiment(experiment, tensorboard: bool = False) -> None:
+    """Train with a progress bar, from where the run folder is; of several processes the first alone prints.
+
+    Args:
+        tensorboard: log the losses in the run folder's `tensorboard/`, too.
+
+    Raises:
+        ValueError: if tensorboard is to be used and not installed.
+    """
+    from accelerate import Accelerator
+    from accelerate.utils import is_tensorboard_available
     from tqdm.auto import tqdm
 
+    if tensorboard and not is_tensorboard_available():
+        raise ValueError("--tensorboard needs a package that is not installed: pip install tensorboard.")
+    accelerator = Accelerator(log_with="tensorboard" if tensorboard else None, project_dir=experiment.run_folder)
     dataset = experiment.load_data()
-    print(dataset.source)
+    accelerator.print(dataset.source)
     run = experiment.open_run(dataset)
-    print(f"Run folder: {relative(experiment.run_folder)}, {run.step} steps done.")
+    accelerator.print(f"Run folder: {relative(experiment.run_folder)}, {run.step} steps done.")
+    accelerator.print(f"Processes: {accelerator.num_processes}, device: {accelerator.device.type}.")
+    logged_again = {"purge_step": run.step + 1}  # what was logged after the last save
+    accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": logged_again})
     total = len(dataset.train) // experiment.batch_size * experiment.epochs
-    with tqdm(total=total, initial=run.step, unit="step") as bar:
-        for progress in experiment.train(run, dataset):
+    with tqdm(total=total, initial=run.step, unit="step", disable=not accelerator.is_main_process) as bar:
+        for progress in experiment.train(run, dataset, accelerator=accelerator):
+            accelerator.log(progress.losses, step=progress.step)
             bar.update()
             bar.set_postfix(epoch=progress.epoch, loss=f"{progress.losses['train']:.4f}", refresh=False)
-            if "validation" in progress.losses:
+            if "validation" in progress.losses and accelerator.is_main_process:
                 bar.write(
                     f"epoch {progress.epoch}: training loss {progress.losses['epoch_train']:.5f}, "
                     f"validation loss {progress.losses['validation']:.5f}"
                 )
+    accelerator.end_training()
 
 
 def record(values: dict) -> None:

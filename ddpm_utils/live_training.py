@@ -106,7 +106,10 @@ class LiveTraining:
             return
         network = self.run.evaluated.eval()
         sampler = SAMPLER(network, self.experiment.noise_schedule, self.calls)
-        self.samples[self.run.step], _ = sample(sampler, range(START_SEED, START_SEED + self.columns))
+        device = next(network.parameters()).device  # where it was trained
+        self.samples[self.run.step], _ = sample(
+            lambda z, noise: sampler(z.to(device), noise), range(START_SEED, START_SEED + self.columns)
+        )
         network.train()
 
     def __call__(self) -> Figure:

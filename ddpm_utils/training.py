@@ -7,11 +7,13 @@ last state continues exactly as if it had not stopped, and any number of process
 import math
 import time
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import gather_object
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -69,17 +71,21 @@ def train(
         images: to train on, in [−0.5, 0.5]; the batch is the global one, shared by all processes.
         validation: measured after each epoch on a fixed grid of (t, noise).
         lr_schedule: "constant", or "one_cycle", over all epochs, whose peak is the run's learning rate.
-        accelerator: device, mixed precision and processes; by default what `accelerate` finds.
+        accelerator: device, mixed precision and processes; by default what `accelerate` finds. Each process trains on
+            its share of the batch, and the main one alone writes.
 
     Yields:
-        `Progress` after each step.
+        `Progress` after each step, the same in all processes.
 
     Raises:
-        ValueError: if there are fewer images than one batch holds, the processes cannot share a batch, or the
-            lr_schedule is unknown.
+        ValueError: if there are fewer images than one batch holds, the processes cannot share a batch or do not begin
+            alike, or the lr_schedule is unknown.
         FloatingPointError: if the loss is not finite; the last saved state is kept.
     """
     accelerator = accelerator or Accelerator()
+    begun = sorted(set(gather_object([(run.step, len(images))])))  # now all have read the folder: one may write
+    if len(begun) > 1:
+        raise ValueError(f"the processes must share run folder and data, not begin with (step, images) = {begun}.")
     steps = len(images) // batch_size
     if steps < 1:
         raise ValueError(f"batch_size = {batch_size} is larger than the {len(images)} training images.")
@@ -119,7 +125,8 @@ def train(
             losses = {"train": value}
             if run.step % steps == 0:
                 losses["epoch_train"] = float(np.mean(run.epoch_losses))
-                losses["validation"] = validate(run.evaluated, objective, validation, seed=seed).mean().item()
+                validated = validate(run.evaluated, objective, validation, seed=seed, accelerator=accelerator)
+                losses["validation"] = validated.mean().item()
                 seconds = time.monotonic() - started
                 started = time.monotonic()
                 record = EpochRecord(epoch, losses["epoch_train"], losses["validation"], round(seconds, 1))
@@ -138,24 +145,35 @@ def train(
 
 @torch.inference_mode()
 def validate(
-    network: nn.Module, objective: Objective, images: Float[Tensor, "n 1 28 28"], *, seed: int = 0
+    network: nn.Module,
+    objective: Objective,
+    images: Float[Tensor, "n 1 28 28"],
+    *,
+    seed: int = 0,
+    accelerator: Accelerator | None = None,
 ) -> Float[Tensor, " n"]:
     """The loss of each image on a fixed grid: t spread evenly over 1…T, noise drawn from the seed.
 
     The grid does not depend on the network, so that the losses of two epochs or networks differ by nothing else.
+
+    Args:
+        accelerator: shares the images between its processes, each of which gets all losses.
     """
     training = network.training
     network.eval()
     device = next(network.parameters()).device
     t = validation_steps(len(images), objective.T, seed=seed)
+    index, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
     losses = []
-    for chunk, start in enumerate(range(0, len(images), VALIDATION_CHUNK)):
-        part = slice(start, start + VALIDATION_CHUNK)
+    for chunk in range(index, math.ceil(len(images) / VALIDATION_CHUNK), processes):
+        part = slice(chunk * VALIDATION_CHUNK, (chunk + 1) * VALIDATION_CHUNK)
         drawn = objective.draw(images[part], generator_for(seed, "validation", chunk))
         for few in zip(*(value.split(EVALUATED) for value in (images[part], t[part], *drawn)), strict=True):
-            losses.append(objective(network, *(value.to(device) for value in few)).cpu())
+            losses.append((chunk, objective(network, *(value.to(device) for value in few)).cpu()))
     network.train(training)
-    return torch.cat(losses)
+    if accelerator:
+        losses = sorted(gather_object(losses), key=itemgetter(0))  # those of one chunk stay in order
+    return torch.cat([some for _, some in losses])
 
 
 def mean_loss(

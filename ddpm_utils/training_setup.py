@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import torch
+from accelerate import Accelerator
 from torch import nn
 
 from ddpm_utils import checkpoints, data
@@ -165,7 +166,7 @@ class TrainingSetup(ABC):
             snapshots=SNAPSHOT_EPOCHS,
         )
 
-    def train(self, run: Run, dataset: data.Dataset) -> Iterator[Progress]:
+    def train(self, run: Run, dataset: data.Dataset, *, accelerator: Accelerator | None = None) -> Iterator[Progress]:
         """Train a run on a data set for this experiment's epochs (see `training.train`)."""
         return train(
             run,
@@ -176,6 +177,7 @@ class TrainingSetup(ABC):
             batch_size=self.batch_size,
             seed=self.seed,
             lr_schedule=self.lr_schedule,
+            accelerator=accelerator,
         )
 
     def load_decoder(self, weights: str = "auto") -> Decoder:
