@@ -3,16 +3,20 @@ PYTHON ?= python3.11
 VENV := .venv
 STAMP := $(VENV)/.installed
 BIN := $(VENV)/bin
+GRID ?= grids/beta_T.yaml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lab app student site lint notebooks reproduce bench bench-full clean
+.PHONY: help run sweep test lab app student site lint notebooks reproduce bench bench-full clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 run: $(STAMP) ## the main job: all notebooks for both published schedules, figures, one table
 	$(BIN)/ddpm run
+
+sweep: $(STAMP) ## a grid of experiments (GRID=grids/beta_T.yaml: an hour), resumable; data/runs/<grid>
+	$(BIN)/ddpm sweep $(GRID)
 
 test: $(STAMP) lint ## all tests, and the committed notebooks executed and compared
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
@@ -30,8 +34,8 @@ app: $(STAMP) ## the main panels alone, as one page without code, on this machin
 student: $(STAMP) ## the notebooks without their answers, in data/runs/student
 	$(BIN)/ddpm student
 
-site: $(STAMP) ## the executed notebooks as a static web site, in data/runs/site
-	$(BIN)/ddpm site
+site: $(STAMP) ## the executed notebooks as a static web site (FOLDER=data/runs, or data/runs/<grid>)
+	$(BIN)/ddpm site $(FOLDER)
 
 notebooks: $(STAMP) ## execute the committed notebooks again and strip them
 	$(BIN)/ddpm notebooks

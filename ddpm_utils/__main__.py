@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 from ddpm_utils import commands as do
+from ddpm_utils import maintenance
 from ddpm_utils.checkpoints import CheckpointError
 from ddpm_utils.data import DataError
 
@@ -41,16 +42,18 @@ def main(arguments: list[str] | None = None) -> int:
     site.add_argument("folder", nargs="?", type=Path, help="of the experiments' folders (default: data/runs)")
     train = command("train", do.train, "train one experiment, or resume it", "parameters of the experiment")
     train.add_argument("--tensorboard", action="store_true", help="log the losses in the run folder's tensorboard/")
-    command("record", do.record, "evaluate a trained run at full size and ship it", "the same parameters")
-    command("ship", do.ship, "ship the weights of a finished run", "the same parameters")
-    command("compare", do.compare, "FID over network calls, for every sampler", "the same parameters")
-    command("decoders", do.decoders, "compare the decoders of part 2's prelude")
-    command("explain", do.explain, "measure what explains Table 1, for shipped weights", "the same parameters")
-    command("norms", do.norms, "compare the CNN's LayerNorm options")
-    command("reproduce", do.reproduce, "train and measure everything that the project ships; resumable (a night)")
-    command("table", do.table, "put the recorded tables into the README")
-    command("classifier", do.classifier, "train the digit classifier anew")
-    command("notebooks", do.notebooks, "execute the committed notebooks again and strip them")
+    command("record", maintenance.record, "evaluate a trained run at full size and ship it", "the same parameters")
+    command("ship", maintenance.ship, "ship the weights of a finished run", "the same parameters")
+    command("compare", maintenance.compare, "FID over network calls, for every sampler", "the same parameters")
+    command("decoders", maintenance.decoders, "compare the decoders of part 2's prelude")
+    command("explain", maintenance.explain, "measure what explains Table 1, for shipped weights", "the same parameters")
+    command("norms", maintenance.norms, "compare the CNN's LayerNorm options")
+    command(
+        "reproduce", maintenance.reproduce, "train and measure everything that the project ships; resumable (a night)"
+    )
+    command("table", maintenance.table, "put the recorded tables into the README")
+    command("classifier", maintenance.classifier, "train the digit classifier anew")
+    command("notebooks", maintenance.notebooks, "execute the committed notebooks again and strip them")
     command("clean", do.clean, "delete runs (data/runs)")
     options = vars(parser.parse_args(arguments))
     function = options.pop("function")

@@ -49,8 +49,9 @@ def to_png(figure: Figure) -> bytes:
     figure.savefig(drawn, format="png")
     plt.close(figure)
     picture, palette = PIL.Image.open(drawn).convert("RGB"), PIL.Image.new("P", (1, 1))
-    own = [round(255 * part) for colour in LINES for part in to_rgb(colour)]  # however thin the lines that have them
-    palette.putpalette([*picture.quantize(COLOURS - len(LINES)).getpalette()[: 3 * (COLOURS - len(LINES))], *own])
+    kept = ("white", *LINES)  # however thin the lines that have them
+    own = [round(255 * part) for colour in kept for part in to_rgb(colour)]
+    palette.putpalette([*picture.quantize(COLOURS - len(kept)).getpalette()[: 3 * (COLOURS - len(kept))], *own])
     picture.quantize(palette=palette, dither=PIL.Image.Dither.NONE).save(content, "png", optimize=True)
     return content.getvalue()
 

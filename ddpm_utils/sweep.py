@@ -21,6 +21,7 @@ from ddpm_utils.training_setup import output
 
 PART_2 = "05_custom_degradation"
 EVALUATION = "04_evaluation"  # leaves the results
+ABOUT = ("experiment", "source", "protocol")  # of a row, told otherwise in a sweep's table
 FIRST_MINUTE = "first-minute"  # the run that the main job trains from scratch
 
 
@@ -74,20 +75,21 @@ def results(entries: Iterable[Entry], chains: Iterable[Chain]) -> tuple[pd.DataF
     """What the finished experiments of a sweep measured.
 
     Returns:
-        a row for each: its name, its parameters, α_T, and the measurements by the corrected protocol; and by name the
-        samples from each start, as `ledger.to_text` keeps images.
+        a row for each (for each way back in part 2): its name, its parameters, α_T, and the measurements by the
+        corrected protocol; and by name its samples from each start, as `ledger.to_text` keeps images.
     """
     rows, samples = [], {}
     for entry, chain in zip(entries, chains, strict=True):
-        last = next((job for job in chain if job.notebook == EVALUATION), None)
+        last = next((job for job in chain if job.notebook in (EVALUATION, PART_2)), None)
         if not last or not is_done(last):
             continue
         path = last.output / entry.experiment.table_path.relative_to(output())
         content = json.loads(path.read_text(encoding="utf-8"))
-        live = next(r for r in content["rows"] if r["source"] == LIVE and r["protocol"] == "corrected")
-        measured = {name: value for name, value in live.items() if name not in ("experiment", "source", "protocol")}
-        alpha = {"alpha_T": entry.experiment.noise_schedule.alpha[-1].item()}
-        rows.append({"experiment": entry.name} | entry.experiment.identity | entry.values | alpha | measured)
+        alpha = {"alpha_T": entry.experiment.noise_schedule.alpha[-1].item()} if last.notebook == EVALUATION else {}
+        about = {"experiment": entry.name} | entry.experiment.identity | entry.values | alpha
+        for row in content["rows"]:
+            if row.get("source", LIVE) == LIVE and row.get("protocol", "corrected") == "corrected":
+                rows.append(about | {name: value for name, value in row.items() if name not in ABOUT})
         samples[entry.name] = content["samples"]
     return pd.DataFrame(rows), samples
 

@@ -8,6 +8,7 @@ import pandas as pd
 from ddpm_utils import metrics
 from ddpm_utils.checkpoints import write_bytes
 from ddpm_utils.experiment import Experiment
+from ddpm_utils.training_setup import TrainingSetup
 
 REPORT = {  # the report's Table 1, by (schedule, beta, T)
     ("constant", 0.001, 2000): {"test loss": 0.0245, "RMSE": 0.306, "SSIM": 0.164, "PSNR": 10.5, "published FID": 233},
@@ -58,10 +59,13 @@ def _distances(distribution: Mapping[str, dict]) -> dict[str, float]:
     return row
 
 
-def save_results(experiment: Experiment, table: pd.DataFrame, live: dict) -> None:
-    """Keep a table's rows and the first live samples from each start, for the batch, which collects them."""
-    content = {"rows": json.loads(table.to_json(orient="records"))}
-    content["samples"] = {start: found["pictures"] for start, found in live["distribution"].items()}
+def save_results(experiment: TrainingSetup, table: pd.DataFrame, samples: Mapping[str, str]) -> None:
+    """Keep what a notebook measured, for the batch, which collects it.
+
+    Args:
+        samples: images by a name such as their start, as `ledger.to_text` keeps them.
+    """
+    content = {"rows": json.loads(table.to_json(orient="records")), "samples": samples}
     write_bytes(experiment.table_path, json.dumps(content, ensure_ascii=False, indent=1).encode())
 
 

@@ -113,7 +113,7 @@ class TrainingSetup(ABC):
 
     @property
     def table_path(self) -> Path:
-        """Where notebook 04 leaves its results."""
+        """Where notebook 04 or 05 leaves its results."""
         return output() / "data" / "runs" / self.slug / "table.json"
 
     @property

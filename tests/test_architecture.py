@@ -56,7 +56,7 @@ ALLOWED: dict[str, set[str]] = {
     "likelihood": {"exact", "forward", "sampling", "schedules"},
     "analysis": {"forward", "objectives", "sampling", "schedules", "training"},
     "ledger": {"checkpoints", "data"},
-    "table": {"checkpoints", "experiment", "metrics"},
+    "table": {"checkpoints", "experiment", "metrics", "training_setup"},
     "explanation_plots": {"ledger", "plots"},
     "mixtures": {"degradations", "networks", "schedules"},
     "partners": {"data"},

@@ -56,7 +56,7 @@ def test_readme_shows_the_recorded_tables():
 
 @pytest.mark.parametrize("before", ["", "an older table\n"])
 def test_tables_fill_their_places(before, tmp_path, monkeypatch):
-    monkeypatch.setattr("ddpm_utils.commands.PROJECT", tmp_path)
+    monkeypatch.setattr("ddpm_utils.maintenance.PROJECT", tmp_path)
     readme = tmp_path / "README.md"
     marks = ("<!-- results -->\n{}<!-- end of results -->", "<!-- restorations -->\n{}<!-- end of restorations -->")
     places = "\n".join(["Above", *marks, "Below"])
@@ -66,7 +66,7 @@ def test_tables_fill_their_places(before, tmp_path, monkeypatch):
 
 
 def test_table_refuses_a_readme_without_a_place(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr("ddpm_utils.commands.PROJECT", tmp_path)
+    monkeypatch.setattr("ddpm_utils.maintenance.PROJECT", tmp_path)
     text = "<!-- results -->\nold<!-- end of results -->"
     (tmp_path / "README.md").write_text(text, encoding="utf-8")
     assert main(["table"]) == 1
