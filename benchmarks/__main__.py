@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from benchmarks import quality, resources, speed
+from benchmarks import batch, quality, resources, speed
 from benchmarks.networks import bfloat16_is_fast
 from benchmarks.section import Section, Verdict
 from ddpm_utils import data
@@ -28,6 +28,7 @@ PARTS = {
     "scratch": quality.from_scratch,
     "memory": resources.peak_memory,
     "notebooks": resources.first_figures,
+    "sweep": batch.efficiency,
 }
 RESULTS = PROJECT / "benchmarks" / "results.md"
 MARKED = re.compile(r"(<!-- benchmarks -->\n).*(<!-- end of benchmarks -->)", re.DOTALL)

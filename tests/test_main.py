@@ -38,11 +38,11 @@ def test_bad_input_is_one_sentence(arguments, sentence, capsys, unchecked):
 
 def test_trains_and_resumes(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
-    arguments = ["train", "dataset=mnist_5k", "batch_size=1600", "T=20"]
+    arguments = ["train", "dataset=mnist_5k", "batch_size=1600", "T=20", "network=lean_unet"]
     assert main([*arguments, "epochs=1"]) == 0
     assert main([*arguments, "epochs=2"]) == 0
     assert "2 steps done" in capsys.readouterr().out
-    folder = tmp_path / "data" / "runs" / "constant-beta0.001-T20-cnn" / "mnist_5k-seed0"
+    folder = tmp_path / "data" / "runs" / "constant-beta0.001-T20-lean_unet" / "mnist_5k-seed0"
     assert len((folder / "losses.csv").read_text().splitlines()) == 3
     assert main(["clean"]) == 0
     assert not folder.exists()

@@ -15,7 +15,6 @@ from nbclient import NotebookClient
 from ddpm_utils.jobs import Job, execute
 from ddpm_utils.notebooks import NOTEBOOKS as FOLDER
 from ddpm_utils.notebooks import numbered
-from ddpm_utils.restoration_experiment import DEGRADATIONS
 
 NOTEBOOKS = numbered()
 COMPARED = 3  # cells with text output that nbval compares, at least, in each notebook
@@ -28,9 +27,9 @@ OTHER_PARAMETERS = {
     "03_sampling": [{"beta": 0.1, "T": 200, "calls": 10, "shown": 8}],
     "04_evaluation": [{"beta": 0.1, "T": 200, "calls": 8, "samples": 50, "images": 16, "weights": "shipped"}],
     "05_custom_degradation": [
-        *({"degradation": name, "calls": 10, "shown": 4} for name in DEGRADATIONS),
-        {"degradation": "blur", "sigma": 0.1, "algorithm": "1", "calls": 10},
-        {"degradation": "heat", "T": 5, "severity": 4.0, "norm": 1, "algorithm": "direct", "seed": 1},  # trains
+        *({"degradation": name, "calls": 5, "shown": 4} for name in ("noise", "morph", "downsampling", "fade")),
+        {"degradation": "blur", "sigma": 0.1, "algorithm": "1", "calls": 5},
+        {"degradation": "heat", "T": 5, "severity": 4.0, "norm": 1, "algorithm": "direct"},  # trains
     ],
 }
 
@@ -138,12 +137,19 @@ def test_a_changed_number_is_noticed(tmp_path):
     assert nbval(copy, tmp_path).returncode == 1
 
 
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> Path:
+    """What notebooks write: notebook 05 trains a degradation of its own, and finds it here the next time."""
+    return tmp_path_factory.mktemp("shared")
+
+
 @pytest.mark.parametrize(
     ("name", "parameters"), [(name, values) for name, sets in OTHER_PARAMETERS.items() for values in sets]
 )
-def test_runs_with_other_parameters(name, parameters, tmp_path):
-    job = Job(name, parameters, tmp_path / "executed", tmp_path)
+def test_runs_with_other_parameters(name, parameters, tmp_path, shared):
+    before = set((shared / "figures").rglob("*.png"))
+    job = Job(name, parameters, tmp_path, shared)
     event = execute(job, threads=1)
     assert event.state == "done", event.message
     assert job.target.exists()
-    assert list((tmp_path / "figures").rglob("*.png"))
+    assert set((shared / "figures").rglob("*.png")) > before
