@@ -99,7 +99,7 @@ def on_dask(
             cluster = scheduler or stack.enter_context(
                 LocalCluster(n_workers=workers or cores(), threads_per_worker=1, dashboard_address="127.0.0.1:0")
             )
-            client = stack.enter_context(Client(cluster, timeout=20))
+            client = stack.enter_context(Client(cluster, timeout=10))
         except OSError as error:
             raise ValueError(f"no Dask scheduler answers at {scheduler} ({error}).") from error
         say(f"Dashboard: {client.dashboard_link}")

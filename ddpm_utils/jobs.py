@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -20,7 +21,6 @@ from ddpm_utils.notebooks import without_exercises
 from ddpm_utils.provenance import made_of
 
 METADATA = "ddpm_utils"  # the key of what we note in an executed notebook
-TRANSPORT = Config({"KernelManager": {"transport": "ipc"}} if os.name == "posix" else {})  # no port for others to find
 LOCK_SECONDS = 10  # a killed process is given so long to die before another one takes over
 
 
@@ -75,10 +75,13 @@ class ObservedEngine(Engine):
             return start(cell, cell_index, **more)
 
         nb_man.cell_start = announce
-        client = PapermillNotebookClient(
-            nb_man, timeout=None, startup_timeout=start_timeout, kernel_name=kernel_name, config=TRANSPORT
-        )
-        return client.execute(env=environment, stderr=log)
+        with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:  # of its own: kernels that share one mix up
+            transport = {"transport": "ipc"} if os.name == "posix" else {}  # no port that others could connect to
+            config = Config(KernelManager=transport | {"connection_file": f"{sockets}/kernel.json"})
+            client = PapermillNotebookClient(
+                nb_man, timeout=None, startup_timeout=start_timeout, kernel_name=kernel_name, config=config
+            )
+            return client.execute(env=environment, stderr=log)
 
 
 papermill_engines.register("observed", ObservedEngine)

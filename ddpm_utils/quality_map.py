@@ -44,8 +44,8 @@ def quality_map(table: pd.DataFrame, samples: Mapping[str, Mapping[str, str]]) -
     everything = pd.concat(list(scores.values()))
     norm = LogNorm(everything.min(), everything.max())
     width = 1.22 * len(betas) + 0.5
-    figure = plt.figure(figsize=(width * len(scores) + 1, 1.36 * len(steps) + 0.9))
-    *parts, last = figure.subfigures(1, len(scores) + 1, width_ratios=[width] * len(scores) + [1])
+    figure = plt.figure(figsize=(width * len(scores) + 0.9, 1.36 * len(steps) + 0.9))
+    *parts, last = figure.subfigures(1, len(scores) + 1, width_ratios=[width] * len(scores) + [0.9])
     for part, (start, score) in zip(parts, scores.items(), strict=True):
         part.suptitle(STARTS[start])
         part.supxlabel("β, noise per step")
@@ -58,13 +58,9 @@ def quality_map(table: pd.DataFrame, samples: Mapping[str, Mapping[str, str]]) -
                 axes[row, 0].set_ylabel(f"{T}")
             if row == len(steps) - 1:
                 axes[row, column].set_xlabel(f"{beta:g}")
-    figure.colorbar(
-        ScalarMappable(norm, COLOURS),
-        cax=last.add_axes((0.1, 0.15, 0.15, 0.7)),
-        label="FID; lower is better",
-        format="%g",
-        ticks=[tick for tick in TICKS if norm.vmin <= tick <= norm.vmax],
-    )
+    bar = last.add_axes((0.1, 0.15, 0.18, 0.7), title="FID")
+    ticks = [tick for tick in TICKS if norm.vmin <= tick <= norm.vmax]
+    figure.colorbar(ScalarMappable(norm, COLOURS), cax=bar, format="%g", ticks=ticks).minorticks_off()
     return figure
 
 

@@ -16,16 +16,11 @@ def chain(folder: Path, **parameters) -> list[Job]:
     return [Job("01_forward_process", {"beta": 0.1, "T": 3} | parameters, folder, folder, {"beta": 0.1, "T": 3})]
 
 
-def workers() -> list[psutil.Process]:
-    """The processes that execute notebooks now: the parents of kernels."""
-    found = [process for process in psutil.Process().children(recursive=True) if process.is_running()]
-    return [p for p in found if any("ipykernel_launcher" in " ".join(child.cmdline()) for child in p.children())]
-
-
-def kernels() -> list[psutil.Process]:
-    """All kernels of this process's workers."""
+def kernels() -> dict[str, psutil.Process]:
+    """The kernels that run now, below this process, by the name of the folder they write to."""
     found = psutil.Process().children(recursive=True)
-    return [process for process in found if "ipykernel_launcher" in " ".join(process.cmdline())]
+    running = [process for process in found if "ipykernel_launcher" in " ".join(process.cmdline())]
+    return {Path(process.environ()["DDPM_OUTPUT"]).name: process for process in running}
 
 
 def engine_of(name: str):
@@ -36,47 +31,41 @@ def engine_of(name: str):
 @pytest.mark.parametrize("name", ["processes", "dask"])
 def test_a_failure_and_a_killed_worker_stay_where_they_are(name, tmp_path):
     bad, good = chain(tmp_path / "bad", shown=99), chain(tmp_path / "good")
-    ended, killed, seen = [], [], set()
+    ended, killed = {}, []
     with closing(engine_of(name)([bad, good])) as events:
         for event in events:
-            seen.add((event.experiment, event.state))
             if event.state != "running":
-                ended.append(event)
-            if (event.experiment, event.state) == ("good", "running") and event.cell > 3 and not killed:
-                found = workers()
-                victims = [p for p in found if ("bad", "failed") in seen or len(found) == 1] or found
-                killed = [p.pid for p in victims]
-                for process in victims:
-                    process.send_signal(signal.SIGKILL)
-    by_name = {event.experiment: event for event in ended}
+                ended[event.experiment] = event
+            elif event.experiment == "good" and event.cell > 3 and not killed:
+                killed.append(kernels()["good"].parent())
+                killed[0].send_signal(signal.SIGKILL)
     assert killed
-    assert by_name["bad"].state == "failed"
-    assert by_name["bad"].message == "cell [4]: ValueError: shown must be an integer from 1 to 12, not 99."
-    assert by_name["good"].state == "done"
+    assert ended["bad"].state == "failed"
+    assert ended["bad"].message == "cell [4]: ValueError: shown must be an integer from 1 to 12, not 99."
+    assert ended["good"].state == "done"
     assert find(good[0])
     assert (tmp_path / "bad" / "01_forward_process.failed.ipynb").exists()
     assert not find(bad[0])
 
 
-def test_a_chain_that_kills_every_worker_is_given_up(tmp_path, monkeypatch):
-    (job,) = chain(tmp_path / "one")
-    ended, seen = [], set()
-    with closing(on_processes([[job]], 1)) as events:
+def test_a_chain_that_kills_every_worker_is_given_up(tmp_path):
+    ended, killed = [], set()
+    with closing(on_processes([chain(tmp_path / "one")], 1)) as events:
         for event in events:
             if event.state != "running":
-                ended.append(event)
+                ended.append(event.message)
             elif event.cell == 1:
-                seen |= {process.pid for process in workers()}
-                for process in workers():
-                    process.send_signal(signal.SIGKILL)
-    assert len(seen) == 3
-    assert [event.message for event in ended] == ["its process ended with exit status -9, 3 times."]
+                worker = kernels()["one"].parent()
+                killed.add(worker.pid)
+                worker.send_signal(signal.SIGKILL)
+    assert len(killed) == 3
+    assert ended == ["its process ended with exit status -9, 3 times."]
 
 
 def test_stopping_leaves_no_process_behind(tmp_path):
     with closing(on_processes([chain(tmp_path / "one")], 1)) as events:
         next(events)
-        (kernel,) = kernels()
+        kernel = kernels()["one"]
     _, alive = psutil.wait_procs([kernel], timeout=5)
     assert alive == []
     assert not find(chain(tmp_path / "one")[0])

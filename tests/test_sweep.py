@@ -17,6 +17,7 @@ import torch
 from ddpm_utils.__main__ import main
 from ddpm_utils.checkpoints import load
 from ddpm_utils.data import PROJECT
+from ddpm_utils.engines import cores
 from ddpm_utils.experiment import Experiment
 from ddpm_utils.grid import read_grid
 from ddpm_utils.jobs import METADATA
@@ -167,15 +168,16 @@ def descendants(process: subprocess.Popen) -> list[psutil.Process]:
     return psutil.Process(process.pid).children(recursive=True)
 
 
-def losses(output: Path) -> list[tuple[str, ...]]:
-    """What a run has recorded, but the seconds."""
-    path = output / "data" / "runs" / "grid" / RUN / "data" / "runs" / RUN / "mnist_5k-seed0"
-    with (path / "losses.csv").open(encoding="utf-8") as file:
-        return [tuple(row[:3]) for row in csv.reader(file)], load(path / "best.safetensors")[0]
+def losses(output: Path) -> tuple[list[list[str]], dict]:
+    """What a run has recorded, but the seconds; and its weights."""
+    folder = output / "data" / "runs" / RUN / "mnist_5k-seed0"
+    with (folder / "losses.csv").open(encoding="utf-8") as file:
+        return [row[:3] for row in csv.reader(file)], load(folder / "best.safetensors")[0]
 
 
-def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(tmp_path):
-    """Killed in the middle of its training; then the weights are those of a sweep that was left alone."""
+def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(tmp_path, monkeypatch, capsys):
+    """Killed in the middle of its training; then the weights are those of a training that was left alone."""
+    monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path / "stopped"))
     values = ", ".join(f"{name}: {value}" for name, value in TRAINING.items())
     text = f"experiments:\n  - {{beta: 0.1, T: 20, {values}}}\nnotebooks: {{02_training: }}\n"
     grid = write(tmp_path, text)
@@ -192,18 +194,18 @@ def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(tmp_path):
     assert not list(stopped.rglob("02_training.ipynb"))
     assert list(stopped.rglob("02_training.unfinished.ipynb"))
 
-    for output in (stopped, alone):
-        process = sweep(grid, output)
-        text = process.communicate(timeout=300)[0]
-        assert process.returncode == 0, text
-    found, expected = losses(stopped), losses(alone)
+    process = sweep(grid, stopped)
+    text = "".join(process.communicate(timeout=300))
+    assert process.returncode == 0, text
+    train = [sys.executable, "-m", "ddpm_utils", "train", "beta=0.1", "T=20", "dataset=mnist_5k"]
+    environment = os.environ | {"DDPM_OUTPUT": str(alone), "OMP_NUM_THREADS": str(cores())}
+    subprocess.run(train + [f"{name}={value}" for name, value in TRAINING.items()], env=environment, check=True)
+    found, expected = (losses(folder) for folder in (stopped / "data" / "runs" / "grid" / RUN, alone))
     assert found[0] == expected[0]
     assert found[1].keys() == expected[1].keys()
     assert all(torch.equal(found[1][name], expected[1][name]) for name in expected[1])
-
-    again = sweep(grid, stopped)
-    assert "1 experiments, 0 of them to be executed." in again.communicate(timeout=60)[0]
-    assert again.returncode == 0
+    assert main(["sweep", str(grid)]) == 0
+    assert "1 experiments, 0 of them to be executed." in capsys.readouterr().out
 
 
 def test_ctrl_c_stops_cleanly(grid, tmp_path):
