@@ -143,9 +143,9 @@ def execute_chain(jobs: Sequence[Job], threads: int, tell: Callable[[Event], Non
     Jobs that are done already are kept. What another version of code, data or parameters has trained is deleted first;
     what this one has trained is gone on with. No two processes work on one experiment at a time.
     """
-    folder = jobs[0].folder
-    folder.mkdir(parents=True, exist_ok=True)
+    job, folder = jobs[0], jobs[0].folder
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(folder / ".lock", timeout=LOCK_SECONDS):
             for job in jobs:
                 event = _execute_unless_done(job, threads, tell)
@@ -153,7 +153,9 @@ def execute_chain(jobs: Sequence[Job], threads: int, tell: Callable[[Event], Non
                 if event.state == "failed":
                     break
     except filelock.Timeout:
-        tell(Event(folder.name, jobs[0].notebook, "failed", message=f"another process is working in {folder}."))
+        tell(Event(folder.name, job.notebook, "failed", message=f"another process is working in {folder}."))
+    except Exception as error:  # a folder that cannot be written, data that are damaged: the others go on
+        tell(Event(folder.name, job.notebook, "failed", message=f"{type(error).__name__}: {error}"))
 
 
 def _execute_unless_done(job: Job, threads: int, tell: Callable[[Event], None]) -> Event:

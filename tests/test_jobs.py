@@ -140,6 +140,14 @@ def test_no_two_processes_work_on_one_experiment(job, executed, monkeypatch):
     assert executed == []
 
 
+def test_a_folder_that_cannot_be_made_fails_with_its_reason(job, executed):
+    job.folder.parent.joinpath("one").write_text("a file", encoding="utf-8")
+    events = []
+    execute_chain([job], 1, events.append)
+    assert [event.state for event in events] == ["failed"]
+    assert events[0].message.startswith("FileExistsError: ")
+
+
 def test_events_are_plain_values(job):
     event = Event("a", "b", "running", 1, 2)
     assert Event(*json.loads(json.dumps(event))) == event
