@@ -35,6 +35,8 @@ def count_steps(begin: float) -> int:
     images = data.load("mnist_5k").train.images
     run = Run(experiment.make_network())
     steps = train(run, experiment.objective, images, images[:64], epochs=1000, batch_size=64)
+    if time.time() > begin:
+        raise RuntimeError(f"a process needs more than {WARM_UP} s to start.")
     while time.time() < begin:
         next(steps)
     return sum(1 for _ in itertools.takewhile(lambda _: time.time() < begin + SECONDS, steps))
@@ -91,7 +93,7 @@ def memory(pid: int) -> float:
 
 def efficiency() -> Section:
     """The speed-up of a sweep by more processes, against that of processes that do nothing but train."""
-    cores = sorted(os.sched_getaffinity(0))
+    cores = sorted(os.sched_getaffinity(0))[:EXPERIMENTS]
     alone, together = steps_of(cores[:1]), steps_of(cores)
     capacity = together / alone
     rows = []

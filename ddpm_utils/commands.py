@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 from ddpm_utils.data import PROJECT
@@ -14,8 +15,9 @@ UNSUITED = ["@jupyter/nbgrader", "@jupyter-notebook/lab-extension"]  # JupyterLa
 
 def run(values: dict) -> int:
     """Execute notebooks 01–04 for both published schedules, and 05; print the table of results."""
-    from ddpm_utils.engines import on_processes
+    from ddpm_utils.engines import cores, on_processes
     from ddpm_utils.experiment import PUBLISHED, Experiment
+    from ddpm_utils.progress import Board
     from ddpm_utils.restoration_experiment import RestorationExperiment
     from ddpm_utils.sweep import FIRST_MINUTE, main_job, rows_of, write_table
     from ddpm_utils.training_setup import output
@@ -25,8 +27,9 @@ def run(values: dict) -> int:
     for experiment in experiments:  # the last main job's: this one starts from scratch
         folder = experiment.with_values(run_name=FIRST_MINUTE).run_folder
         shutil.rmtree(folder, ignore_errors=True)
+        experiment.table_path.unlink(missing_ok=True)
     chains = main_job(experiments, runs, values)
-    failures = follow(on_processes(chains), chains)
+    failures = follow(on_processes(chains), Board(chains, cores()))
     paths = write_table(rows_of(experiments), runs)
     print(f"\n{paths[1].read_text(encoding='utf-8')}")
     print("Tables:    ", *[relative(path) for path in paths])
@@ -39,14 +42,16 @@ def run(values: dict) -> int:
 def sweep(grid: str, *, only: int | None, workers: int | None, dask: bool, scheduler: str | None, dry_run: bool) -> int:
     """Execute a grid of experiments: notebooks, figures and one table, in data/runs/<name of the grid>/.
 
-    Whatever is done is kept and recognised: a sweep that was stopped goes on with the same command.
+    Whatever is done is kept and recognised: a sweep that was stopped resumes with the same command.
     """
-    from ddpm_utils.engines import on_dask, on_processes
+    from ddpm_utils.engines import cores, on_dask, on_processes
     from ddpm_utils.grid import read_grid
+    from ddpm_utils.jobs import find
+    from ddpm_utils.progress import Board
     from ddpm_utils.sweep import is_done, plan, prospects, write_results
     from ddpm_utils.training_setup import output
 
-    folder = output() / "data" / "runs" / Path(grid).stem
+    folder = output().resolve() / "data" / "runs" / Path(grid).stem
     entries = read_grid(Path(grid))
     chains = plan(entries, folder)
     if only is not None and not 1 <= only <= len(chains):
@@ -57,28 +62,39 @@ def sweep(grid: str, *, only: int | None, workers: int | None, dask: bool, sched
         print(*prospects(chains), sep="\n")
         return 0
     chosen = chains if only is None else [chains[only - 1]]
-    chosen = [chain for chain in chosen if not all(is_done(job) for job in chain)]
-    print(f"{len(chains)} experiments, {len(chosen)} of them to be executed.", flush=True)
-    if dask or scheduler:
-        events = on_dask(chosen, workers, scheduler, lambda line: print(line, flush=True))
-    else:
-        events = on_processes(chosen, workers)
-    last = {chain[-1].notebook for chain in chains}
-    failures = follow(events, chosen, lambda event: event.notebook in last and write_results(entries, chains, folder))
+    waiting = [chain for chain in chosen if not all(is_done(job) for job in chain)]
+    print(f"Experiments in the grid: {len(chains)}, to be executed: {len(waiting)}.", flush=True)
+    workers = workers or min(cores(), len(chosen))  # as many as the last time, so that threads are as many, too
+    took: dict[str, list[float]] = {}
+    for job in (job for chain in chains if chain not in waiting for job in chain if is_done(job)):
+        took.setdefault(job.notebook, []).append(find(job)["seconds"])
+
+    def keep(event) -> None:
+        if event.notebook in {chain[-1].notebook for chain in chains}:
+            try:
+                write_results(entries, chains, folder)
+            except Exception as error:  # the experiments go on; at the end it is tried again
+                print(f"The results could not be written ({error}).", file=sys.stderr)
+
+    failures = []
+    if waiting:
+        say = partial(print, flush=True)
+        events = on_dask(waiting, workers, scheduler, say) if dask or scheduler else on_processes(waiting, workers)
+        failures = follow(events, Board(waiting, workers, took), keep)
     print("Results:   ", *[relative(path) for path in write_results(entries, chains, folder)])
     print("Notebooks: ", relative(folder))
     for failure in failures:
         print(f"FAILED      {failure.experiment} / {failure.notebook}, {failure.message}")
-    return 1 if failures else 0
+    complete = all(is_done(job) for chain in chosen for job in chain)
+    return 0 if complete else 1
 
 
-def follow(events, chains, on_done=lambda event: None) -> list:
+def follow(events, board, on_done=lambda event: None) -> list:
     """Show the events of a sweep as they come; returns those of the jobs that failed."""
     from rich.console import Console
 
-    from ddpm_utils.progress import Board, show
+    from ddpm_utils.progress import show
 
-    board = Board(chains)
     with contextlib.closing(events):  # its workers stop when we do
         show(events, board, Console(), on_done)
     return board.failures

@@ -10,6 +10,7 @@ import os
 import queue
 import signal
 import threading
+import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
@@ -17,8 +18,7 @@ from multiprocessing.connection import Connection, wait
 from ddpm_utils.jobs import Event, Job, execute_chain
 
 Chain = Sequence[Job]
-CHANCES = 3  # how often a chain may lose its worker
-TOPIC = "ddpm"  # of the events on a Dask cluster
+CHANCES = 3  # of a chain whose process is killed
 
 
 def cores() -> int:
@@ -29,42 +29,61 @@ def cores() -> int:
 def on_processes(chains: Sequence[Chain], workers: int | None = None) -> Iterator[Event]:
     """Execute chains in processes of this machine, one per chain, so many at a time.
 
-    The cores are shared out among them, so that they are never oversubscribed.
+    The cores are shared out among the workers, also if there are fewer chains than workers: results depend, in their
+    last digits, on the number of threads.
 
     Args:
-        workers: at a time; by default one per core.
+        workers: at a time; by default one per core, but no more than chains. No more than cores make sense.
     """
-    workers = max(1, min(workers or cores(), len(chains)))
+    workers = workers or max(1, min(cores(), len(chains)))
     context = multiprocessing.get_context("spawn")
     waiting = deque((chain, 1) for chain in chains)
     running: dict[Connection, tuple] = {}
+    last: dict[Connection, Event] = {}
     try:
         while waiting or running:
             while waiting and len(running) < workers:
                 chain, chance = waiting.popleft()
                 receiver, sender = context.Pipe(duplex=False)
                 process = context.Process(target=_work, args=(chain, max(1, cores() // workers), sender))
-                process.start()
+                with _undisturbed():
+                    process.start()
                 sender.close()
                 running[receiver] = process, chain, chance
             for receiver in wait(list(running)):
                 try:
-                    yield receiver.recv()
-                except EOFError:  # the process has ended
+                    last[receiver] = receiver.recv()
+                    yield last[receiver]
+                except (EOFError, OSError):  # the process has ended, perhaps in the middle of a word
                     process, chain, chance = running.pop(receiver)
                     process.join()
                     if process.exitcode and chance < CHANCES:
                         waiting.append((chain, chance + 1))
                     elif process.exitcode:
-                        yield _lost(chain, f"its process ended with exit status {process.exitcode}, {chance} times.")
+                        reason = f"its process ended with exit status {process.exitcode}, {chance} times."
+                        yield _lost(chain, reason, last.get(receiver))
     finally:
         for process, *_ in running.values():
             process.kill()  # its kernel notices within a second
 
 
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A process that is started in here ignores Ctrl-C from its first moment on."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
 def _work(chain: Chain, threads: int, sender: Connection) -> None:
     """What one process does. Ctrl-C is its parent's affair, and it does not outlive its parent."""
-    os.setsid() if hasattr(os, "setsid") else signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setsid"):
+        os.setsid()  # papermill would listen to the terminal's Ctrl-C again
 
     def follow() -> None:
         multiprocessing.parent_process().join()
@@ -82,6 +101,8 @@ def on_dask(
 ) -> Iterator[Event]:
     """Execute chains on a Dask cluster whose workers see the same folders; each chain uses one core.
 
+    When this is closed, the workers of a running cluster stop at the end of the cell that they are executing.
+
     Args:
         workers: of a cluster on this machine, by default one per core; not used with a scheduler.
         scheduler: the address of a running one, such as tcp://host:8786.
@@ -91,21 +112,25 @@ def on_dask(
         ValueError: if Dask is missing, or the scheduler does not answer.
     """
     try:
-        from distributed import Client, LocalCluster
+        import distributed
     except ModuleNotFoundError as error:
         raise ValueError("this needs Dask, which pip install 'ddpm-utils[dask]' brings.") from error
     with contextlib.ExitStack() as stack:
         try:
             cluster = scheduler or stack.enter_context(
-                LocalCluster(n_workers=workers or cores(), threads_per_worker=1, dashboard_address="127.0.0.1:0")
+                distributed.LocalCluster(
+                    n_workers=workers or cores(), threads_per_worker=1, dashboard_address="127.0.0.1:0"
+                )
             )
-            client = stack.enter_context(Client(cluster, timeout=10))
+            client = stack.enter_context(distributed.Client(cluster, timeout=10))
         except OSError as error:
             raise ValueError(f"no Dask scheduler answers at {scheduler} ({error}).") from error
         say(f"Dashboard: {client.dashboard_link}")
         arrived: queue.SimpleQueue = queue.SimpleQueue()
-        client.subscribe_topic(TOPIC, lambda found: arrived.put(Event(*found[1])))
-        futures = {client.submit(_work_on_dask, chain, pure=False, retries=CHANCES - 1): chain for chain in chains}
+        topic = f"ddpm-{uuid.uuid4()}"  # of this sweep: a cluster may work on others, too
+        stack.callback(distributed.Event(topic).set)
+        client.subscribe_topic(topic, lambda found: arrived.put(Event(*found[1])))
+        futures = {client.submit(_work_on_dask, chain, topic, pure=False): chain for chain in chains}
         for future in list(futures):
             future.add_done_callback(arrived.put)
         told: set[Event] = set()
@@ -115,20 +140,26 @@ def on_dask(
                 events = [found]
             else:
                 chain = futures.pop(found)
-                lost = found.status != "finished"
-                events = [_lost(chain, repr(found.exception()))] if lost else found.result()
+                reason = found.status if found.cancelled() else repr(found.exception())
+                events = found.result() if found.status == "finished" else [_lost(chain, reason)]
             yield from (event for event in events if event not in told)
             told |= {event for event in events if event.state != "running"}
 
 
-def _work_on_dask(chain: Chain) -> list[Event]:
-    """What one task does: it tells of each event at once, and returns them, since a message may come late."""
-    from distributed import get_worker
+class Stopped(BaseException):
+    """The sweep that a task belongs to has ended."""
 
-    events, worker = [], get_worker()
+
+def _work_on_dask(chain: Chain, topic: str) -> list[Event]:
+    """What one task does: it tells of each event at once, and returns them, since a message may come late."""
+    import distributed
+
+    events, worker, stopped = [], distributed.get_worker(), distributed.Event(topic)
 
     def tell(event: Event) -> None:
-        worker.log_event(TOPIC, tuple(event))
+        if stopped.is_set():
+            raise Stopped
+        worker.log_event(topic, tuple(event))
         if event.state != "running":
             events.append(event)
 
@@ -136,5 +167,8 @@ def _work_on_dask(chain: Chain) -> list[Event]:
     return events
 
 
-def _lost(chain: Chain, message: str) -> Event:
-    return Event(chain[0].folder.name, chain[0].notebook, "failed", message=message)
+def _lost(chain: Chain, message: str, last: Event | None = None) -> Event:
+    """The failure of a chain whose worker has gone, at the last notebook and cell that it told of."""
+    if last is None:
+        return Event(chain[0].folder.name, chain[0].notebook, "failed", message=message)
+    return last._replace(state="failed", message=f"cell {last.cell} of {last.cells}: {message}")

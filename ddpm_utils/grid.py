@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
+from ddpm_utils.cold import ALGORITHMS
 from ddpm_utils.experiment import Experiment
 from ddpm_utils.notebooks import parameters_of
 from ddpm_utils.restoration_experiment import RestorationExperiment
@@ -29,10 +30,14 @@ TYPES = {
     "str": (str, "text"),
     "bool": (bool, "true or false"),
 }
-LEAST = {"calls": 1, "samples": 2, "images": 1, "shown": 1}  # the notebooks' own numbers
+PART_2 = "05_custom_degradation"  # the one for restorations
+LEAST = {"calls": 1, "samples": 2, "images": 1, "shown": 1}  # of the notebooks' own numbers
+MOST = {("01_forward_process", "shown"): 12, (PART_2, "shown"): 12, (PART_2, "calls"): 1000}
+CHOICES = {"weights": WEIGHTS, "algorithm": tuple(ALGORITHMS)}
 KEYS = ("experiments", "notebooks")
 AT_FAULT = re.compile(r"there is no parameter '(\w+)'|(\w+) ")  # begins each sentence of an experiment's errors
-RESERVED = {"run_name": "a sweep gives each run a folder of its own"}
+RESERVED = {"run_name": "a sweep gives each run a folder of its own", "resume": "a sweep always resumes"}
+EXPERIMENTAL = {field.name for kind in (Experiment, RestorationExperiment) for field in dataclasses.fields(kind)}
 
 
 class Entry(NamedTuple):
@@ -71,7 +76,7 @@ def read_grid(path: Path) -> list[Entry]:
     except (MarkedYAMLError, UnicodeDecodeError) as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}: {error.problem}" if mark else f": {error}"
-        raise ValueError(f"{path} is no YAML{where}.") from error
+        raise ValueError(f"{path} is not valid YAML{where}.") from error
     problems: list[str] = []
     entries = _entries(content, problems)
     if problems:
@@ -99,7 +104,7 @@ def _entries(content: Any, problems: list[str]) -> list[Entry]:
         return []
     entries = [_entry(values, experiment, notebooks, combinations, problems) for values, experiment in made]
     names = [entry.name for entry in entries]
-    problems += [f"{name} is there {names.count(name)} times." for name in set(names) if names.count(name) > 1]
+    problems += [f"{name} occurs {names.count(name)} times." for name in set(names) if names.count(name) > 1]
     return entries
 
 
@@ -140,10 +145,16 @@ def _own_parameters(name: str, own: Any, problems: list[str]) -> dict:
             problems.append(f"{name} has no parameter {key!r}; it has {', '.join(types)}.")
         elif not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             problems.append(f"{key} of {name} must be {noun}, not {value!r}.")
+        elif key in RESERVED:
+            problems.append(f"{key} of {name} cannot be set: {RESERVED[key]}.")
+        elif key in EXPERIMENTAL:
+            problems.append(f"{key} of {name} belongs to the experiments.")
         elif key in LEAST and value < LEAST[key]:
             problems.append(f"{key} of {name} must be at least {LEAST[key]}, not {value}.")
-        elif key == "weights" and value not in WEIGHTS:
-            problems.append(f"{key} of {name} must be one of {', '.join(WEIGHTS)}, not {value!r}.")
+        elif value > MOST.get((name, key), value):
+            problems.append(f"{key} of {name} must be at most {MOST[name, key]}, not {value}.")
+        elif key in CHOICES and value not in CHOICES[key]:
+            problems.append(f"{key} of {name} must be one of {', '.join(CHOICES[key])}, not {value!r}.")
     return own or {}
 
 
@@ -152,10 +163,11 @@ def _entry(
 ) -> Entry:
     """An experiment with its notebooks' parameters, and a name that tells what varies over the grid."""
     restores = isinstance(experiment, RestorationExperiment)
-    suited = {name: own for name, own in notebooks.items() if name.startswith("05") == restores}
+    suited = {name: own for name, own in notebooks.items() if (name == PART_2) == restores}
     if not suited:
         problems.append(f"{experiment.title}: none of the notebooks is for it ({', '.join(notebooks)}).")
-    taken = {name: {k: v for k, v in values.items() if k in parameters_of(name)} | own for name, own in suited.items()}
+    settings = {field.name: getattr(experiment, field.name) for field in dataclasses.fields(experiment)}
+    taken = {n: {k: v for k, v in settings.items() if k in parameters_of(n)} | own for n, own in suited.items()}
     for key in values:
         if suited and not any(key in parameters for parameters in taken.values()):
             problems.append(f"none of {', '.join(suited)} has a parameter {key!r}.")

@@ -104,7 +104,13 @@ def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event
     unfinished, failed = (job.target.with_suffix(f".{word}.ipynb") for word in ("unfinished", "failed"))
     notebook = without_exercises(job.notebook)
     notebook.metadata[METADATA] = {"made_of": job.made_of, "torch": torch.__version__}
-    cells = len(notebook.cells) + 1  # papermill adds one with the parameters
+    cells, reached = len(notebook.cells) + 1, 0  # papermill adds one with the parameters
+
+    def reach(cell: int) -> None:
+        nonlocal reached
+        reached = cell
+        tell(Event(*title, "running", cell, cells))
+
     for chance in ("first", "last"):
         try:
             with (job.folder / "kernel.log").open("ab") as log:
@@ -115,14 +121,14 @@ def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event
                     kernel_name="python3",
                     engine_name="observed",
                     progress_bar=False,
-                    on_cell=lambda cell: tell(Event(*title, "running", cell, cells)),
+                    on_cell=reach,
                     environment=os.environ | {"OMP_NUM_THREADS": str(threads), "DDPM_OUTPUT": str(job.output)},
                     log=log,
                 )
         except papermill.PapermillExecutionError as error:
             message = f"cell [{error.exec_count}]: {error.ename}: {error.evalue}"
         except RuntimeError as error:  # the kernel
-            message = f"{type(error).__name__}: {error}"
+            message = f"cell {reached} of {cells}: {type(error).__name__}: {error}"
             if chance == "first":
                 continue
         except Exception as error:  # a full disk, say: the other experiments go on
@@ -140,8 +146,9 @@ def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event
 def execute_chain(jobs: Sequence[Job], threads: int, tell: Callable[[Event], None]) -> None:
     """Execute one experiment's jobs, which build on each other, in order, up to the first that fails.
 
-    Jobs that are done already are kept. What another version of code, data or parameters has trained is deleted first;
-    what this one has trained is gone on with. No two processes work on one experiment at a time.
+    Jobs that are done already are kept. What another version of code, data or parameters has executed or trained is
+    deleted before it is made anew, so that nothing old can vouch for it; a training by this version is continued. No
+    two processes work on one experiment at a time.
     """
     job, folder = jobs[0], jobs[0].folder
     try:
@@ -170,8 +177,11 @@ def _execute_unless_done(job: Job, threads: int, tell: Callable[[Event], None]) 
         return Event(job.folder.name, job.notebook, "kept", seconds=found["seconds"])
     stamp = job.folder / "training.sha256"
     if not stamp.exists() or stamp.read_text(encoding="utf-8") != here["training"]:
+        for executed in job.folder.glob("*.ipynb"):
+            executed.unlink()
         shutil.rmtree(job.output / "data" / "runs", ignore_errors=True)
         write_bytes(stamp, here["training"].encode())
+    job.target.unlink(missing_ok=True)
     return execute(job._replace(made_of=here), threads, tell)
 
 

@@ -1,12 +1,13 @@
 """How far a sweep is: a live table in a terminal, plain lines elsewhere."""
 
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from statistics import mean
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from ddpm_utils.engines import Chain
 from ddpm_utils.jobs import Event
@@ -18,11 +19,21 @@ class Board:
     """What is known of all jobs, from the events so far.
 
     Args:
-        chains: the jobs.
+        chains: the jobs to be executed.
+        workers: at a time.
+        took: notebook → the seconds that earlier executions took.
         clock: in seconds.
     """
 
-    def __init__(self, chains: Sequence[Chain], clock=time.monotonic):
+    def __init__(
+        self,
+        chains: Sequence[Chain],
+        workers: int,
+        took: Mapping[str, Sequence[float]] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.workers = workers
+        self.earlier = took or {}
         self.clock = clock
         self.begun = clock()
         self.events: dict[tuple[str, str], Event | None] = {
@@ -54,7 +65,7 @@ class Board:
 
     def rest(self) -> float | None:
         """An estimate of the seconds left, from how long each notebook took so far; None if that is not known."""
-        took: dict[str, list[float]] = {}
+        took = {notebook: list(seconds) for notebook, seconds in self.earlier.items()}
         for event in self.events.values():
             if event and event.state in ("done", "kept"):
                 took.setdefault(event.notebook, []).append(event.seconds)
@@ -62,25 +73,30 @@ class Board:
         open_jobs = [k for k, e in self.events.items() if k[0] not in failed and not (e and e.state in ENDED)]
         if any(notebook not in took for _, notebook in open_jobs):
             return None
-        left = sum(mean(took[notebook]) for _, notebook in open_jobs)
-        left -= sum(self.clock() - self.since[event.experiment, event.notebook] for event in self.running)
-        return max(0.0, left) / max(1, len(self.running))
+        now = self.clock()
+        left = sum(max(0.0, mean(took[key[1]]) - (now - self.since.get(key, now))) for key in open_jobs)
+        return left / min(self.workers, len({experiment for experiment, _ in open_jobs}) or 1)
 
     def summary(self) -> str:
-        """One line: jobs that have ended, time, time left."""
+        """Jobs that have ended, and the time left, if it is known."""
         ended = [event for event in self.events.values() if event and event.state in ENDED]
         failed = f", {len(self.failures)} failed" if self.failures else ""
         rest = self.rest()
         left = "" if rest is None else f", about {duration(rest)} left"
-        return f"{len(ended)} of {len(self.events)} notebooks{failed}; {duration(self.clock() - self.begun)}{left}"
+        return f"{len(ended)} of {len(self.events)} notebooks{failed}{left}"
+
+    def title(self) -> str:
+        """The summary, and the time since the beginning."""
+        return f"{duration(self.clock() - self.begun)}: {self.summary()}"
 
     def __rich__(self) -> Table:
-        table = Table("experiment", "notebook", "cell", "elapsed", title=self.summary(), title_justify="left")
+        table = Table("experiment", "notebook", "cell", "elapsed", title=self.title(), title_justify="left")
         for event in self.running:
             elapsed = self.clock() - self.since[event.experiment, event.notebook]
             table.add_row(event.experiment, event.notebook, f"{event.cell}/{event.cells}", duration(elapsed))
         for event in self.failures:
-            table.add_row(event.experiment, event.notebook, "failed", event.message.splitlines()[0], style="red")
+            reason = Text(event.message.splitlines()[0])  # brackets in it are no markup
+            table.add_row(event.experiment, event.notebook, "failed", reason, style="red")
         return table
 
 
@@ -103,13 +119,13 @@ def show(events: Iterable[Event], board: Board, console: Console, on_done: Calla
                 board.add(event)
                 if event.state == "done":
                     on_done(event)
-        console.print(board.summary())
+        console.print(board.title(), highlight=False)
     else:
         for event in events:
             if board.add(event):
                 words = {"running": "started", "done": f"done in {duration(event.seconds)}"}
-                text = f"{event.experiment} / {event.notebook}: {words.get(event.state, event.state)} {event.message}"
-                print(f"[{duration(board.clock() - board.begun)}] {text.strip()}", flush=True)
+                what = f"{event.experiment} / {event.notebook}: {words.get(event.state, event.state)} {event.message}"
+                how_far = "" if event.state == "running" else f" ({board.summary()})"
+                print(f"[{duration(board.clock() - board.begun)}] {what.strip()}{how_far}", flush=True)
             if event.state == "done":
                 on_done(event)
-        print(board.summary(), flush=True)

@@ -22,14 +22,15 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def made_of(experiment: TrainingSetup, notebook: str, parameters: dict) -> dict[str, str]:
-    """The sha256 of everything that a notebook's results depend on, by its name.
+    """The sha256 of what a notebook's results depend on, by its name.
 
     "training" is what the trained weights depend on: data, the experiment, the modules that train. A change of, say,
-    a figure's colour changes "code" alone, and costs no training.
+    a figure's colour changes "code" alone, and costs no training. What is recorded in data/checkpoints and only shown
+    beside the results does not count.
     """
     images = _images(experiment.dataset, getattr(experiment, "degradation", "") == "morph")
     shipped = experiment.shipped_folder / "weights.safetensors"
-    files = [CLASSIFIER] + [shipped] * (parameters.get("weights", "run") != "run" and shipped.exists())
+    files = [CLASSIFIER] + [shipped] * (parameters.get("weights", "auto") != "run" and shipped.exists())
     trained_by = _modules(frozenset({type(experiment).__module__.removeprefix("ddpm_utils.")}))
     settings = experiment.description | {"epochs": experiment.epochs, "learning_rate": experiment.learning_rate}
     return {

@@ -1,6 +1,6 @@
 """Sample quality as a map over β and T: small multiples of samples, their FID as colour."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import matplotlib.pyplot as plt
 import pandas as pd
@@ -20,11 +20,10 @@ SIDE = 4  # samples in a row and in a column of each tile
 COLOURS = "cividis_r"  # the better, the brighter; told apart by colour-blind readers
 
 
-def is_map(table: pd.DataFrame) -> bool:
-    """Whether experiments differ in β and T alone, and perhaps in the seed, and both vary."""
-    fixed = [name for name in ("schedule", "network", "dataset", "epochs", "learning_rate") if name in table]
-    constant = "beta" in table and table["schedule"].eq("constant").all()
-    return bool(constant and table[fixed].nunique().le(1).all() and table[["beta", "T"]].nunique().gt(1).all())
+def is_map(table: pd.DataFrame, parameters: Iterable[str]) -> bool:
+    """Whether experiments with a constant schedule differ in β and T, and perhaps the seed, and in nothing else."""
+    varied = {name for name in parameters if name in table and table[name].astype(str).nunique() > 1}
+    return varied - {"seed"} == {"beta", "T"} and set(table["schedule"]) == {"constant"}
 
 
 def quality_map(table: pd.DataFrame, samples: Mapping[str, Mapping[str, str]]) -> Figure:
@@ -38,9 +37,7 @@ def quality_map(table: pd.DataFrame, samples: Mapping[str, Mapping[str, str]]) -
         samples: by experiment and start, as `ledger.to_text` keeps images.
     """
     betas, steps = sorted(table["beta"].unique()), sorted(table["T"].unique(), reverse=True)
-    scores = {start: table[column] for start, column in COLUMNS.items() if column in table}
-    if "matched" in scores:
-        scores["matched"] = scores["matched"].fillna(scores["standard"])
+    scores = _scores(table)
     everything = pd.concat(list(scores.values()))
     norm = LogNorm(everything.min(), everything.max())
     width = 1.22 * len(betas) + 0.5
@@ -53,7 +50,7 @@ def quality_map(table: pd.DataFrame, samples: Mapping[str, Mapping[str, str]]) -
         axes = part.subplots(len(steps), len(betas), squeeze=False)
         for (row, T), (column, beta) in ((r, c) for r in enumerate(steps) for c in enumerate(betas)):
             cell = table[(table["beta"] == beta) & (table["T"] == T)]
-            _tile(axes[row, column], cell, score[cell.index], start, samples, norm)
+            _tile(axes[row, column], cell, score.get((beta, T)), start, samples, norm)
             if column == 0:
                 axes[row, 0].set_ylabel(f"{T}")
             if row == len(steps) - 1:
@@ -66,30 +63,36 @@ def quality_map(table: pd.DataFrame, samples: Mapping[str, Mapping[str, str]]) -
 
 def in_words(table: pd.DataFrame) -> str:
     """What the map shows, for those who cannot see it."""
-    best = {start: table.loc[table[column].idxmin()] for start, column in COLUMNS.items() if column in table}
+    best = {STARTS[start]: (score.min(), *score.idxmin()) for start, score in _scores(table).items()}
     found = "; ".join(
-        f"{STARTS[start]} the FID is best, {row[COLUMNS[start]]:.3g}, at β = {row['beta']:g}, T = {row['T']}"
-        for start, row in best.items()
+        f"{start} the FID is best, {fid:.3g}, at β = {beta:g}, T = {T}" for start, (fid, beta, T) in best.items()
     )
-    sides = f"{table['beta'].nunique()} β times {table['T'].nunique()} T"
-    return f"Samples and their FID for {sides}: {found}."
+    return f"Samples and their FID for {table['beta'].nunique()} β times {table['T'].nunique()} T: {found}."
 
 
-def _tile(axes, cell: pd.DataFrame, score: pd.Series, start: str, samples: Mapping, norm: LogNorm) -> None:
+def _scores(table: pd.DataFrame) -> dict[str, pd.Series]:
+    """The FID of each (β, T) from each start, the mean over seeds."""
+    found = {start: table[column] for start, column in COLUMNS.items() if column in table}
+    if "matched" in found:
+        found["matched"] = found["matched"].fillna(found["standard"])
+    return {start: score.groupby([table["beta"], table["T"]]).mean() for start, score in found.items()}
+
+
+def _tile(axes, cell: pd.DataFrame, score: float | None, start: str, samples: Mapping, norm: LogNorm) -> None:
     """One β and T: samples in a frame of the FID's colour, FID and α_T above."""
     axes.set(xticks=[], yticks=[])
     axes.spines[:].set_visible(False)
-    if cell.empty:
+    if score is None:
         axes.set_facecolor("none")
         axes.text(0.5, 0.5, "not yet", ha="center", va="center", transform=axes.transAxes, fontsize=8)
         return
     found = samples[cell["experiment"].iloc[0]]
     draw_image(axes, _mosaic(to_images(found.get(start, found["standard"]))))
-    colour = plt.get_cmap(COLOURS)(norm(score.mean()))
+    colour = plt.get_cmap(COLOURS)(norm(score))
     axes.patch.set_visible(False)
     for side in axes.spines.values():
         side.set(visible=True, color=colour, linewidth=6)
-    axes.set_title(f"{score.mean():.3g}   $\\alpha_T$ {cell['alpha_T'].iloc[0]:.2g}", fontsize=7, pad=5)
+    axes.set_title(f"{score:.3g}   $\\alpha_T$ {cell['alpha_T'].iloc[0]:.2g}", fontsize=7, pad=5)
 
 
 def _mosaic(images: Tensor) -> Tensor:

@@ -80,7 +80,8 @@ def build_site(folder: Path, target: Path) -> Path:
     """
     experiments = executed(folder)
     if not experiments:
-        raise ValueError(f"{folder} holds no executed notebooks: `make run` or `ddpm sweep` comes first.")
+        makers = "`make run` makes those of data/runs, `ddpm sweep` those of data/runs/<grid>"
+        raise ValueError(f"{folder} holds no executed notebooks: {makers}.")
     if target.exists() and not (target / "index.html").exists():
         raise ValueError(f"{target} is not a site: move it away first.")
     target.parent.mkdir(parents=True, exist_ok=True)

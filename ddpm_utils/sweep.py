@@ -9,9 +9,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 from ddpm_utils.checkpoints import write_bytes
+from ddpm_utils.data import load
 from ddpm_utils.engines import Chain
 from ddpm_utils.experiment import Experiment
-from ddpm_utils.grid import Entry
+from ddpm_utils.grid import PART_2, Entry
 from ddpm_utils.jobs import Job, differences, find
 from ddpm_utils.provenance import made_of
 from ddpm_utils.quality_map import in_words, is_map, quality_map
@@ -19,38 +20,50 @@ from ddpm_utils.restoration_experiment import RestorationExperiment
 from ddpm_utils.table import LIVE, to_markdown
 from ddpm_utils.training_setup import output
 
-PART_2 = "05_custom_degradation"
 EVALUATION = "04_evaluation"  # leaves the results
 ABOUT = ("experiment", "source", "protocol")  # of a row, told otherwise in a sweep's table
 FIRST_MINUTE = "first-minute"  # the run that the main job trains from scratch
 
 
-def plan(entries: Iterable[Entry], folder: Path) -> list[Chain]:
+def plan(entries: Sequence[Entry], folder: Path) -> list[Chain]:
     """A grid's jobs: a chain for each experiment, all of whose files go into a folder of its own.
 
     Args:
         folder: of the sweep.
 
     Raises:
-        ValueError: if a data set holds fewer images than a notebook is to use.
-        DataError: if a data set cannot be had.
+        ValueError: if a data set cannot be had here, or holds fewer images than a notebook is to use.
     """
-    chains = []
+    _check_data(entries)
+    return [
+        [
+            Job(
+                notebook,
+                values,
+                folder=folder / entry.name,
+                output=folder / entry.name,
+                experiment=entry.values,
+                made_of=made_of(entry.experiment, notebook, values),
+            )
+            for notebook, values in entry.notebooks.items()
+        ]
+        for entry in entries
+    ]
+
+
+def _check_data(entries: Sequence[Entry]) -> None:
+    names = {entry.experiment.dataset for entry in entries}
+    loaded = {name: load(name) for name in names}
+    problems = [f"{name} is needed. {data.source}" for name, data in loaded.items() if data.name != name]
     for entry in entries:
-        data, here = entry.experiment.load_data(), folder / entry.name
+        data = loaded[entry.experiment.dataset]
         most = {"samples": min(len(data.test), len(data.validation)), "images": len(data.test)}
         for notebook, parameters in entry.notebooks.items():
-            for name in most.keys() & parameters.keys():
-                if parameters[name] > most[name]:
-                    limit = f"at most {most[name]}, as {data.name} has no more"
-                    raise ValueError(f"{name} of {notebook} must be {limit}, not {parameters[name]}.")
-        chains.append(
-            [
-                Job(notebook, values, here, here, entry.values, made_of(entry.experiment, notebook, values))
-                for notebook, values in entry.notebooks.items()
-            ]
-        )
-    return chains
+            for name in [name for name in most if parameters.get(name, 0) > most[name]]:
+                limit = f"at most {most[name]}, as {data.name} has no more"
+                problems.append(f"{name} of {notebook} must be {limit}, not {parameters[name]}.")
+    if problems:
+        raise ValueError("\n  ".join(["this grid cannot be run here:", *dict.fromkeys(problems)]))
 
 
 def is_done(job: Job) -> bool:
@@ -136,17 +149,20 @@ def write_results(entries: Sequence[Entry], chains: Sequence[Chain], folder: Pat
         the paths of what was written.
     """
     table, samples = results(entries, chains)
-    if table.empty:
-        return []
-    paths = write_table(table, folder)
-    if is_map(table):
+    paths = write_table(table, folder) if len(table) else []
+    parameters = {name for entry in entries for name in entry.experiment.identity | entry.values}
+    if paths and is_map(table, parameters):
         picture = io.BytesIO()
         figure = quality_map(table, samples)
         figure.savefig(picture, format="png")
         plt.close(figure)
-        write_bytes(folder / "map.txt", in_words(table).encode())
-        write_bytes(folder / "map.png", picture.getvalue())
-        paths.append(folder / "map.png")
+        contents = {"map.png": picture.getvalue(), "map.txt": in_words(table).encode()}
+        for name, content in contents.items():
+            write_bytes(folder / name, content)
+            paths.append(folder / name)
+    for name in ("results.csv", "results.md", "map.png", "map.txt"):
+        if folder / name not in paths:
+            (folder / name).unlink(missing_ok=True)  # of other code, or another grid
     return paths
 
 

@@ -1,13 +1,15 @@
 """Where chains run: failures stay where they happen, and a worker that is killed takes nothing with it."""
 
+import re
 import signal
 from contextlib import closing
 from pathlib import Path
 
 import psutil
 import pytest
+from distributed import Client, LocalCluster
 
-from ddpm_utils.engines import on_dask, on_processes
+from ddpm_utils.engines import cores, on_dask, on_processes
 from ddpm_utils.jobs import Job, find
 
 
@@ -59,13 +61,15 @@ def test_a_chain_that_kills_every_worker_is_given_up(tmp_path):
                 killed.add(worker.pid)
                 worker.send_signal(signal.SIGKILL)
     assert len(killed) == 3
-    assert ended == ["its process ended with exit status -9, 3 times."]
+    assert len(ended) == 1
+    assert re.fullmatch(r"cell 1 of \d+: its process ended with exit status -9, 3 times.", ended[0])
 
 
 def test_stopping_leaves_no_process_behind(tmp_path):
     with closing(on_processes([chain(tmp_path / "one")], 1)) as events:
         next(events)
         kernel = kernels()["one"]
+        assert kernel.environ()["OMP_NUM_THREADS"] == str(cores())
     _, alive = psutil.wait_procs([kernel], timeout=5)
     assert alive == []
     assert not find(chain(tmp_path / "one")[0])
@@ -91,9 +95,25 @@ def test_cores_are_shared_out(tmp_path, monkeypatch):
     monkeypatch.setattr("ddpm_utils.engines.cores", lambda: 4)
     monkeypatch.setattr("multiprocessing.context.SpawnContext.Process", Process)
     assert list(on_processes([chain(tmp_path / name) for name in "abc"], 2)) == []
-    assert started == [2, 2, 2]
+    assert list(on_processes([chain(tmp_path / "a")], 2)) == []
+    assert list(on_processes([chain(tmp_path / "a")])) == []
+    assert started == [2, 2, 2, 2, 4]
 
 
 def test_dask_without_a_scheduler_is_refused():
     with pytest.raises(ValueError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9"):
         next(on_dask([], scheduler="tcp://127.0.0.1:9"))
+
+
+def test_a_sweep_that_ends_leaves_a_running_cluster_to_others(tmp_path):
+    """Its tasks stop at the end of their cell, and their kernels with them; the cluster goes on."""
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        with closing(on_dask([chain(tmp_path / "one")], scheduler=cluster.scheduler_address)) as events:
+            while next(events).cell < 3:
+                pass
+            kernel = kernels()["one"]
+        _, alive = psutil.wait_procs([kernel], timeout=30)
+        assert alive == []
+        assert not find(chain(tmp_path / "one")[0])
+        with Client(cluster) as client:
+            assert client.submit(sum, [1, 2]).result(timeout=30) == 3

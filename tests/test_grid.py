@@ -1,6 +1,7 @@
 """A grid is checked as a whole, and expands to the experiments that it lists."""
 
 import math
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,11 @@ def test_lists_expand_to_all_combinations_the_first_slowest(tmp_path):
     path = write(tmp_path, f"experiments:\n  - {{beta: [0.01, 0.1], T: [20, 50], seed: 3}}\n{NOTEBOOKS}")
     entries = read_grid(path)
     assert [(e.experiment.beta, e.experiment.T) for e in entries] == [(0.01, 20), (0.01, 50), (0.1, 20), (0.1, 50)]
-    assert entries[0].notebooks["02_training"] == {"beta": 0.01, "T": 20, "seed": 3}
-    assert entries[0].notebooks["03_sampling"] == {"beta": 0.01, "T": 20, "seed": 3, "weights": "run"}
+    training, sampling = entries[1].notebooks.values()
+    assert training == {
+        field.name: getattr(Experiment(beta=0.01, T=50, seed=3), field.name) for field in fields(Experiment)
+    }
+    assert sampling == training | {"weights": "run"}
 
 
 def test_names_tell_what_varies(tmp_path):
@@ -52,7 +56,8 @@ def test_degradations_have_their_own_notebook(tmp_path):
         ["02_training", "03_sampling"]
     ]
     assert entries[1].experiment == RestorationExperiment("fade")
-    assert entries[1].notebooks == {"05_custom_degradation": {"degradation": "fade", "calls": 5}}
+    parameters = entries[1].notebooks["05_custom_degradation"]
+    assert parameters.items() >= {"degradation": "fade", "T": 50, "epochs": 2, "calls": 5}.items()
 
 
 def test_all_problems_are_told_at_once(tmp_path):
@@ -64,7 +69,9 @@ def test_all_problems_are_told_at_once(tmp_path):
           - {beta: 0.1, T: 20, run_name: mine}
           - {T: []}
         notebooks:
-          02_training: {tempo: 1}
+          02_training: {tempo: 1, epochs: 3, resume: false}
+          01_forward_process: {shown: 13}
+          05_custom_degradation: {algorithm: "3", calls: 1001}
           06_missing:
           04_evaluation: {weights: mine, calls: 0, samples: many}
         extra: 1
@@ -72,6 +79,12 @@ def test_all_problems_are_told_at_once(tmp_path):
     )
     beginnings = [
         *("there is no key 'extra'", "02_training has no parameter 'tempo'", "there is no notebook '06_missing'"),
+        *("epochs of 02_training belongs to the experiments.", "resume of 02_training cannot be set: a sweep always"),
+        *(
+            "shown of 01_forward_process must be at most 12, not 13",
+            "calls of 05_custom_degradation must be at most 1000",
+        ),
+        "algorithm of 05_custom_degradation must be one of direct, 1, 2, not '3'.",
         *("weights of 04_evaluation must be one of auto, run, shipped", "calls of 04_evaluation must be at least 1"),
         *("samples of 04_evaluation must be an integer", "run_name cannot be set", "the list of T is empty"),
         *("there is no parameter 'betta'", "epochs must be an integer", "network must be one of", "T must be in 1"),
@@ -84,7 +97,7 @@ def test_all_problems_are_told_at_once(tmp_path):
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        (f"experiments:\n  - {{beta: 0.1, T: 20}}\n  - {{beta: [0.1, 0.2], T: 20}}\n{NOTEBOOKS}", "is there 2 times."),
+        (f"experiments:\n  - {{beta: 0.1, T: 20}}\n  - {{beta: [0.1, 0.2], T: 20}}\n{NOTEBOOKS}", "occurs 2 times."),
         (f"experiments:\n  - {{degradation: blur}}\n{NOTEBOOKS}", "none of the notebooks is for it"),
         ("experiments:\n  - {network: cnn}\nnotebooks: {01_forward_process: }", "has a parameter 'network'."),
         (f"experiments: {{beta: 0.1}}\n{NOTEBOOKS}", "experiments must be a list of mappings"),
@@ -103,9 +116,9 @@ def test_each_problem_has_its_sentence(tmp_path, text, problem):
 @pytest.mark.parametrize(
     ("text", "sentence"),
     [
-        ("experiments: [", r"grid.yaml is no YAML, line 1: "),
-        ("experiments:\n  - {T: 1, T: 2}\n", r'is no YAML, line 2: found duplicate key "T"'),
-        ("experiments: !!python/object/apply:os.system [ls]", "is no YAML, line 1: "),
+        ("experiments: [", r"grid.yaml is not valid YAML, line 1: "),
+        ("experiments:\n  - {T: 1, T: 2}\n", r'is not valid YAML, line 2: found duplicate key "T"'),
+        ("experiments: !!python/object/apply:os.system [ls]", "is not valid YAML, line 1: "),
     ],
 )
 def test_what_is_no_plain_yaml_is_refused(tmp_path, text, sentence):

@@ -1,6 +1,7 @@
 """A notebook as a job: executed as a whole or not at all, recognised afterwards, redone if what made it has changed."""
 
 import json
+import re
 
 import filelock
 import nbformat
@@ -73,7 +74,8 @@ def test_a_kernel_that_dies_has_one_more_chance(job, monkeypatch):
 
     monkeypatch.setattr(jobs.papermill, "execute_notebook", dies)
     event = execute(job, 1)
-    assert (event.state, event.message) == ("failed", "RuntimeError: Kernel died")
+    assert event.state == "failed"
+    assert re.fullmatch(r"cell 0 of \d+: RuntimeError: Kernel died", event.message)
     assert len(tries) == 2
 
 
@@ -105,6 +107,28 @@ def test_a_training_by_other_code_is_deleted_and_one_by_the_same_is_kept(job, ex
     assert run.exists()
     states([job._replace(experiment=VALUES | {"learning_rate": 0.1})])
     assert not run.exists()
+
+
+def test_an_old_notebook_does_not_vouch_for_new_results(job, executed, monkeypatch):
+    """Its replacement was stopped half-way, and may have left files of its own: it is executed again, not kept."""
+    states([job])
+    other = job._replace(parameters=VALUES | {"shown": 2})
+
+    def is_stopped(job, threads, tell):
+        return Event(job.folder.name, job.notebook, "failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "execute", is_stopped)
+        states([other])
+    assert states([job]) == ["done"]
+
+
+def test_a_new_training_makes_all_notebooks_anew(job, executed):
+    chain = [job, job._replace(notebook="02_training")]
+    states(chain)
+    other = {"experiment": VALUES | {"learning_rate": 0.1}}
+    assert states([chain[0]._replace(**other)]) == ["done"]
+    assert states(chain) == ["done", "done"]
 
 
 def test_an_interrupted_notebook_is_no_result(job, executed):

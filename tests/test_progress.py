@@ -26,7 +26,7 @@ def clock() -> Clock:
 @pytest.fixture
 def board(tmp_path, clock) -> Board:
     names = ("02_training", "03_sampling")
-    return Board([[Job(name, {}, tmp_path / e, tmp_path) for name in names] for e in ("a", "b")], clock)
+    return Board([[Job(name, {}, tmp_path / e, tmp_path) for name in names] for e in ("a", "b")], 1, clock=clock)
 
 
 def test_durations_read_as_a_clock_shows_them():
@@ -42,15 +42,20 @@ def test_the_rest_is_estimated_from_what_each_notebook_took(board, clock):
     board.add(Event("b", "02_training", "running", 1, 10))
     clock.now = 30
     assert board.rest() == 90
-    assert board.summary() == "2 of 4 notebooks; 0:30, about 1:30 left"
+    assert board.summary() == "2 of 4 notebooks, about 1:30 left"
+    assert board.title() == "0:30: 2 of 4 notebooks, about 1:30 left"
+    clock.now = 1000  # longer than expected: what comes after it takes its time all the same
+    assert board.rest() == 20
 
 
-def test_two_that_run_halve_the_rest(tmp_path, clock):
-    board = Board([[Job("02_training", {}, tmp_path / name, tmp_path)] for name in "abc"], clock)
-    board.add(Event("a", "02_training", "kept", seconds=60))
-    board.add(Event("b", "02_training", "running", 1, 10))
-    board.add(Event("c", "02_training", "running", 1, 10))
-    assert board.rest() == 60
+def test_two_workers_halve_the_rest_and_earlier_executions_count(tmp_path, clock):
+    chains = [[Job("02_training", {}, tmp_path / name, tmp_path)] for name in "abc"]
+    board = Board(chains, 2, {"02_training": [60, 80]}, clock)
+    assert board.rest() == 105
+    board.add(Event("a", "02_training", "done", seconds=70))
+    assert board.rest() == 70
+    board.add(Event("b", "02_training", "done", seconds=70))
+    assert board.rest() == 70  # the second worker has nothing to do
 
 
 def test_what_follows_a_failure_is_not_waited_for(board):
@@ -79,7 +84,7 @@ EVENTS = [
     Event("a", "02_training", "running", 1, 10),
     Event("a", "02_training", "running", 2, 10),
     Event("a", "02_training", "done", seconds=65),
-    Event("b", "02_training", "failed", message="cell [3]: ValueError: no.\nmore"),
+    Event("b", "02_training", "failed", message="cell [3]: ValueError: no [b h w].\nmore"),
 ]
 
 
@@ -88,10 +93,9 @@ def test_lines_where_there_is_no_terminal(board, capsys):
     show(EVENTS, board, Console(file=io.StringIO()), heard.append)
     assert capsys.readouterr().out.splitlines() == [
         "[0:00] a / 02_training: started",
-        "[0:00] a / 02_training: done in 1:05",
-        "[0:00] b / 02_training: failed cell [3]: ValueError: no.",
-        "more",
-        "2 of 4 notebooks, 1 failed; 0:00",
+        "[0:00] a / 02_training: done in 1:05 (1 of 4 notebooks)",
+        "[0:00] b / 02_training: failed cell [3]: ValueError: no [b h w].",
+        "more (2 of 4 notebooks, 1 failed)",
     ]
     assert heard == [EVENTS[2]]
 
@@ -104,4 +108,11 @@ def test_a_table_in_a_terminal(board):
     lines = [line for line in screen.getvalue().splitlines() if "02_training" in line]
     assert "2/10" in lines[0]
     assert "failed" in lines[1]
-    assert "cell [3]: ValueError: no." in lines[1]
+    assert "cell [3]: ValueError: no [b h w]." in lines[1]  # no markup
+
+
+def test_the_table_stays_in_place_and_ends_as_a_line(board):
+    screen, heard = io.StringIO(), []
+    show(EVENTS, board, Console(file=screen, force_terminal=True, width=120), heard.append)
+    assert "\n0:00: 2 of 4 notebooks, 1 failed\n" in screen.getvalue().replace("\x1b[2K", "\n")
+    assert heard == [EVENTS[2]]

@@ -11,8 +11,8 @@ from bs4 import BeautifulSoup
 from executed_runs import EXPERIMENTS, PIXEL, write_runs
 from nbconvert.filters.markdown_mistune import MarkdownWithMath
 
-from ddpm_utils import sweep
 from ddpm_utils.__main__ import main
+from ddpm_utils.notebooks import numbered
 from ddpm_utils.site import Renderer, build_site, mathml
 
 PAGES = ["01_forward_process.html", "03_sampling.html"], ["01_forward_process.html", "02_training.failed.html"]
@@ -81,7 +81,7 @@ def test_equations_are_mathml(page):
     assert page.find("code", string="a_b_c")  # a mistake is shown as it is
 
 
-@pytest.mark.parametrize("path", sweep.numbered(), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", numbered(), ids=lambda path: path.stem)
 def test_every_equation_of_the_notebooks_is_understood(path):
     cells = nbformat.read(path, as_version=4).cells
     renderer = Renderer([])

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import nbformat
@@ -24,7 +25,7 @@ from ddpm_utils.jobs import METADATA
 from ddpm_utils.ledger import to_text
 from ddpm_utils.sweep import is_done, main_job, plan, prospects, results, write_results
 
-TRAINING = {"network": "lean_unet", "batch_size": 64, "learning_rate": 0.002, "lr_schedule": "one_cycle", "epochs": 1}
+TRAINING = {"network": "lean_unet", "batch_size": 64, "learning_rate": 0.002, "lr_schedule": "one_cycle", "epochs": 2}
 RUN = "constant-beta0.1-T20-lean_unet"
 
 
@@ -72,13 +73,21 @@ def test_each_experiment_is_a_chain_in_a_folder_of_its_own(grid, output):
     assert [[job.notebook for job in chain] for chain in chains] == [["02_training", "04_evaluation"]] * 4
     assert len({job.folder for chain in chains for job in chain}) == 4
     assert all(job.output == job.folder and job.made_of for chain in chains for job in chain)
-    assert chains[1][1].parameters == {"beta": 0.01, "T": 50, "weights": "run", "samples": 50, "images": 8}
+    assert chains[1][1].parameters.items() >= {"beta": 0.01, "T": 50, "weights": "run", "samples": 50}.items()
     assert not any(is_done(job) for chain in chains for job in chain)
 
 
 def test_more_images_than_there_are_are_refused_before_anything_starts(tmp_path, output):
     text = "experiments:\n  - {beta: 0.1, T: 20}\nnotebooks:\n  04_evaluation: {samples: 5000}\n"
     with pytest.raises(ValueError, match="samples of 04_evaluation must be at most 800, as mnist_5k has no more"):
+        plan(read_grid(write(tmp_path, text)), output)
+
+
+def test_a_data_set_that_cannot_be_had_is_not_replaced(tmp_path, output, monkeypatch):
+    monkeypatch.setenv("DDPM_DATA", str(tmp_path))
+    monkeypatch.setattr("ddpm_utils.data._download", lambda *arguments: (_ for _ in ()).throw(OSError("no network")))
+    text = "experiments:\n  - {beta: 0.1, T: 20, dataset: mnist}\nnotebooks:\n  02_training:\n"
+    with pytest.raises(ValueError, match=r"mnist is needed\. Data: the 5,000 MNIST digits that come with the project"):
         plan(read_grid(write(tmp_path, text)), output)
 
 
@@ -112,9 +121,11 @@ def test_results_of_other_code_are_no_results(pretended):
     assert list(table["experiment"]) == [entry.name for entry in entries[1:3]]
 
 
-def test_nothing_finished_is_no_table(grid, output):
+def test_nothing_finished_is_no_table_and_no_older_one(grid, output):
     entries = read_grid(grid)
+    (output / "results.csv").write_text("of other code", encoding="utf-8")
     assert write_results(entries, plan(entries, output), output) == []
+    assert not (output / "results.csv").exists()
 
 
 def test_the_main_job_trains_anew_and_samples_with_shipped_weights(output):
@@ -146,11 +157,17 @@ def test_bad_options_are_one_sentence(grid, output, capsys, options, sentence):
 
 
 def sweep(grid: Path, output: Path) -> subprocess.Popen:
-    """`ddpm sweep` in a process group of its own, as from a terminal."""
+    """`ddpm sweep` in a process group of its own, as in a terminal."""
     environment = os.environ | {"DDPM_OUTPUT": str(output), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "ddpm_utils", "sweep", str(grid)]
     return subprocess.Popen(
-        command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        command,
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
 
 
@@ -185,12 +202,15 @@ def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(tmp_path, monkeypatch,
 
     first = sweep(grid, stopped)
     until(first, "started")
+    state = stopped / "data" / "runs" / "grid" / RUN / "data" / "runs" / RUN / "mnist_5k-seed0" / "last.safetensors"
+    while not state.exists() and first.poll() is None:
+        time.sleep(0.1)
     others = descendants(first)
-    psutil.wait_procs(others, timeout=12)  # into the training, which begins after some ten seconds
     first.send_signal(signal.SIGKILL)
     first.communicate(timeout=20)
     _, alive = psutil.wait_procs(others, timeout=10)
     assert alive == []
+    assert 0 < load(state)[1]["step"] < 100
     assert not list(stopped.rglob("02_training.ipynb"))
     assert list(stopped.rglob("02_training.unfinished.ipynb"))
 
@@ -205,16 +225,45 @@ def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(tmp_path, monkeypatch,
     assert found[1].keys() == expected[1].keys()
     assert all(torch.equal(found[1][name], expected[1][name]) for name in expected[1])
     assert main(["sweep", str(grid)]) == 0
-    assert "1 experiments, 0 of them to be executed." in capsys.readouterr().out
+    assert "Experiments in the grid: 1, to be executed: 0." in capsys.readouterr().out
 
 
 def test_ctrl_c_stops_cleanly(grid, tmp_path):
     process = sweep(grid, tmp_path)
     until(process, "started")
     others = descendants(process)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=20)
     _, alive = psutil.wait_procs(others, timeout=10)
     assert process.returncode == 1
     assert error == "\nddpm: stopped; what was saved is kept, and the same command goes on from there.\n"
     assert alive == []
+
+
+def test_one_failure_is_told_and_leaves_the_others_their_results(tmp_path, output, capsys):
+    """The second experiment asks for batches larger than the data set."""
+    grid = write(
+        tmp_path,
+        "experiments:\n  - {beta: 0.1, T: 20, network: lean_unet, batch_size: [1600, 5000], epochs: 1}\n"
+        "notebooks:\n  02_training:\n  04_evaluation: {weights: run, calls: 2, samples: 20, images: 2}\n",
+    )
+    folder = output / "data" / "runs" / "grid"
+    assert main(["sweep", str(grid), "--only", "1"]) == 0
+    assert [row["experiment"] for row in rows_of(folder)] == [f"{RUN}-batch_size1600"]
+    capsys.readouterr()
+    assert main(["sweep", str(grid)]) == 1
+    printed = capsys.readouterr().out
+    assert "Experiments in the grid: 2, to be executed: 1." in printed
+    failure = f"FAILED      {RUN}-batch_size5000 / 02_training, cell ["
+    assert failure in printed
+    assert "ValueError: batch_size = 5000 is larger than the 3200 training images." in printed.partition(failure)[2]
+    (row,) = rows_of(folder)
+    assert (float(row["beta"]), float(row["samples"]), int(row["batch_size"])) == (0.1, 20, 1600)
+    assert float(row["FID N(0, I)"]) > 0
+    assert (folder / f"{RUN}-batch_size5000" / "02_training.failed.ipynb").exists()
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    """The table of results."""
+    with (folder / "results.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
