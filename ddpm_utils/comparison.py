@@ -1,6 +1,6 @@
 """Quality against network calls: every sampler with the same trained network, start, seeds and digits."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -38,6 +38,14 @@ class Method(NamedTuple):
         steps = (calls + 1) // 2 if self.sampler is heun else calls
         return partial(self.sampler, network, schedule.subset(steps, self.spacing))
 
+    def can_walk(self, schedule: NoiseSchedule, calls: int) -> bool:
+        """Whether so many calls are enough: of a harsh schedule no signal is left between steps that are far apart."""
+        try:
+            self(lambda z, time: z, schedule, calls)
+        except ValueError:
+            return False
+        return True
+
     def counts(self, calls: Sequence[int]) -> list[int]:
         """The numbers of calls nearest below those given that it makes use of: odd ones for Heun."""
         return sorted({n - 1 + n % 2 for n in calls if n > 2 or n % 2} if self.sampler is heun else set(calls))
@@ -52,6 +60,13 @@ METHODS = {
 }
 """The samplers by name, each with its best spacing: by mean rank at 5, 10 and 20 calls of the shipped low-β CNN, on
 validation digits. (Ancestral sampling with σ² = β does better with even steps below 10 calls.)"""
+
+
+def enough_calls(schedule: NoiseSchedule, least: int, methods: Iterable[Method]) -> int:
+    """The smallest number of network calls, at least so many, in which all methods can walk a schedule; T at most."""
+    methods = list(methods)
+    numbers = range(min(least, schedule.T), schedule.T)
+    return next((calls for calls in numbers if all(m.can_walk(schedule, calls) for m in methods)), schedule.T)
 
 
 class Row(NamedTuple):

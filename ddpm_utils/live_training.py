@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
-from ddpm_utils.comparison import METHODS
+from ddpm_utils.comparison import METHODS, enough_calls
 from ddpm_utils.data import Dataset
 from ddpm_utils.evaluation import START_SEED
 from ddpm_utils.experiment import Experiment
@@ -38,7 +38,7 @@ class LiveTraining:
         experiment: what to train, and for how many epochs in all.
         dataset: what `experiment.load_data` gave.
         columns: samples in a row. A row is drawn after each share of the steps in `SAMPLED`, with the same seeds.
-        calls: network calls for each, at most T.
+        calls: network calls for each, at most T; more if the schedule needs more.
         resume: False refuses a folder that holds a run (see `TrainingSetup.open_run`).
     """
 
@@ -51,7 +51,8 @@ class LiveTraining:
         calls: int = 10,
         resume: bool = True,
     ):
-        self.experiment, self.dataset, self.columns, self.calls = experiment, dataset, columns, min(calls, experiment.T)
+        self.experiment, self.dataset, self.columns = experiment, dataset, columns
+        self.calls = enough_calls(experiment.noise_schedule, calls, [SAMPLER])
         self._open(resume)
         self.epoch_steps = len(dataset.train) // experiment.batch_size
         self.total = self.epoch_steps * experiment.epochs

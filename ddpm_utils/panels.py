@@ -78,7 +78,7 @@ def trajectory(draw: TrajectoryPicture) -> Panel:
     steps = sorted({round(draw.T * k / 40) for k in range(41)})
     return widgets.panel(
         draw,
-        sampler=widgets.menu(["DDIM", *SAMPLERS], "DDIM", "sampler"),
+        sampler=widgets.menu(["DDIM", *(name for name in SAMPLERS if name in every("sampler"))], "DDIM", "sampler"),
         calls=widgets.slider(calls, calls[-1], "network calls"),
         eta=widgets.slider(ETAS, 0.0, "η, fresh noise (DDIM only)"),
         start=widgets.menu(starts, starts[-1], "start"),

@@ -85,6 +85,8 @@ def trajectories(
 ) -> dict[Choice, Trajectory]:
     """Every sampler (DDIM at each of ETAS) from every start, with each number of calls and each seed.
 
+    A sampler that cannot walk the schedule in so few calls, as Heun on harsh ones, is left out.
+
     Args:
         calls: network calls per sample, at most T.
         seeds: so many sets of samples.
@@ -92,6 +94,7 @@ def trajectories(
     """
     ways = {(name, 0.0): method for name, method in SAMPLERS.items()}
     ways |= {("DDIM", eta): Method(partial(ddim, eta=eta), METHODS["DDIM, η = 0"].spacing) for eta in ETAS}
+    ways = {way: method for way, method in ways.items() if all(method.can_walk(schedule, n) for n in calls)}
     each = range(START_SEED, START_SEED + seeds * count)
     found = {}
     for ((name, eta), method), number, (start_name, start) in product(ways.items(), calls, starts.items()):

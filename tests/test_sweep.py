@@ -109,7 +109,7 @@ def test_the_table_has_a_row_for_each_finished_experiment(pretended):
     assert list(table["test loss"]) == [0.0, 1.0, 2.0]  # this run's, not the recorded one's
     assert table["alpha_T"].tolist() == pytest.approx([0.99**20, 0.99**50, 0.9**20])
     paths = write_results(entries, chains, folder)
-    assert [path.name for path in paths] == ["results.csv", "results.md", "map.png"]
+    assert [path.name for path in paths] == ["results.csv", "results.md", "map.png", "map.txt"]
     pd.testing.assert_frame_equal(pd.read_csv(paths[0]), table, check_dtype=False)
     assert (folder / "map.txt").read_text(encoding="utf-8").startswith("Samples and their FID for 2 β times 2 T")
 
