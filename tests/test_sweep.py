@@ -159,7 +159,7 @@ def test_bad_options_are_one_sentence(grid, output, capsys, options, sentence):
 def sweep(grid: Path, output: Path) -> subprocess.Popen:
     """`ddpm sweep` in a process group of its own, as in a terminal."""
     environment = os.environ | {"DDPM_OUTPUT": str(output), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "ddpm_utils", "sweep", str(grid)]
+    command = [sys.executable, "-m", "ddpm_utils", "sweep", str(grid), "--workers", str(cores())]  # a thread each
     return subprocess.Popen(
         command,
         cwd=PROJECT,
@@ -218,7 +218,7 @@ def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(tmp_path, monkeypatch,
     text = "".join(process.communicate(timeout=300))
     assert process.returncode == 0, text
     train = [sys.executable, "-m", "ddpm_utils", "train", "beta=0.1", "T=20", "dataset=mnist_5k"]
-    environment = os.environ | {"DDPM_OUTPUT": str(alone), "OMP_NUM_THREADS": str(cores())}
+    environment = os.environ | {"DDPM_OUTPUT": str(alone), "OMP_NUM_THREADS": "1"}
     subprocess.run(train + [f"{name}={value}" for name, value in TRAINING.items()], env=environment, check=True)
     found, expected = (losses(folder) for folder in (stopped / "data" / "runs" / "grid" / RUN, alone))
     assert found[0] == expected[0]
