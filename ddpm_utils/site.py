@@ -111,7 +111,7 @@ def executed(folder: Path) -> dict[str, list[Page]]:
 def index_page(folder: Path, experiments: Mapping[str, Sequence[Page]]) -> str:
     """The first page: the map, the table, and links to all others."""
     picture, words = folder / "map.png", folder / "map.txt"
-    columns, rows = results(folder / "results.csv")
+    columns, rows, shared = results(folder / "results.csv")
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     titles = {Experiment(**published).title: Experiment(**published).slug for published in PUBLISHED.values()}
     anchors = {title: name for title, name in titles.items() if name in experiments}
@@ -120,19 +120,26 @@ def index_page(folder: Path, experiments: Mapping[str, Sequence[Page]]) -> str:
         anchors=anchors | {name: name for name in experiments},
         columns=columns,
         rows=rows,
+        shared=shared,
         map=base64.b64encode(picture.read_bytes()).decode() if picture.exists() else None,
         map_text=words.read_text(encoding="utf-8") if words.exists() else "Sample quality over β and T",
     )
 
 
-def results(path: Path) -> tuple[list[str], list[list[Cell]]]:
-    """The columns and rows of a table in CSV, spreads beside their values; none of an empty or missing one."""
+def results(path: Path) -> tuple[list[str], list[list[Cell]], dict[str, Cell]]:
+    """The columns and rows of a table in CSV, spreads beside their values; and what is the same in all rows.
+
+    All three are empty if the table is empty or missing.
+    """
     text = path.read_text(encoding="utf-8").strip() if path.exists() else ""
     if not text:
-        return [], []
+        return [], [], {}
     table = pd.read_csv(io.StringIO(text))
     columns = [column for column in table if not column.endswith(SPREAD)]
-    return columns, [[_cell(row, column) for column in columns] for _, row in table.iterrows()]
+    same = [column for column in columns[1:] if len(table) > 1 and table[column].nunique(dropna=False) == 1]
+    shown = [column for column in columns if column not in same]
+    rows = [[_cell(row, column) for column in shown] for _, row in table.iterrows()]
+    return shown, rows, {column: _cell(table.iloc[0], column) for column in same}
 
 
 def _cell(row: pd.Series, column: str) -> Cell:

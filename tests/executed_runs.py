@@ -18,11 +18,11 @@ $$\mathbb{E}_q[\log \Pr(x \mid z)] \;\le\; \big\|\sqrt{\alpha_t}\big\|^2 \tag{1}
 
 Next: [training](02_training.ipynb), [sampling](03_sampling.ipynb), the [guide](README.md), a
 [paper](https://arxiv.org/abs/2006.11239)."""
-RESULTS = """experiment,beta,T,network,"FID N(0, I)","FID N(0, I) ±",RMSE
-beta0.001-T2000,0.001,2000,cnn,12.345678901234567,0.125,0.3
-beta0.1-T200,0.1,200,lean_unet,9.5,,
-beta0.5-T20,0.5,20,cnn,,,0.25
-"constant schedule, β = 0.001, T = 2000",0.001,2000,cnn,100,,0.2
+RESULTS = """experiment,beta,T,network,seed,dataset,"FID N(0, I)","FID N(0, I) ±",RMSE
+beta0.001-T2000,0.001,2000,cnn,0,mnist,12.345678901234567,0.125,0.3
+beta0.1-T200,0.1,200,lean_unet,0,mnist,9.5,,
+beta0.5-T20,0.5,20,cnn,0,mnist,,,0.25
+"constant schedule, β = 0.001, T = 2000",0.001,2000,cnn,0,mnist,100,,0.2
 """
 
 

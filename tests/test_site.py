@@ -146,6 +146,7 @@ def test_index_shows_the_table_and_the_map(index):
     ]
     assert [row[4:] for row in rows[1:3]] == [[("9.5", "9.5"), ("–", None)], [("–", None), ("0.25", "0.25")]]
     assert [link["href"] for link in index.select("tbody a")] == [f"#{name}" for name in EXPERIMENTS]
+    assert "The same in all rows: seed 0, dataset mnist." in " ".join(index.select_one("h2 + p").text.split())
     assert index.select_one("figure img")["alt"] == "FID falls from left to right."
 
 
@@ -180,7 +181,7 @@ def test_command_replaces_the_site_as_a_whole(tmp_path, output, capsys):
 
 def test_refusals_are_one_sentence(tmp_path, capsys):
     assert main(["site", str(tmp_path / "missing")]) == 1
-    assert "holds no executed notebooks: `make run` or `ddpm sweep` comes first." in capsys.readouterr().err
+    assert "holds no executed notebooks: `make run` makes those of data/runs" in capsys.readouterr().err
     assert not (tmp_path / "missing").exists()
     own = write_runs(tmp_path) / "site" / "own.txt"
     own.parent.mkdir()
