@@ -62,7 +62,7 @@ METHODS = {
 validation digits. (Ancestral sampling with σ² = β does better with even steps below 10 calls.)"""
 
 
-def enough_calls(schedule: NoiseSchedule, least: int, methods: Iterable[Method]) -> int:
+def fewest_calls(schedule: NoiseSchedule, least: int, methods: Iterable[Method]) -> int:
     """The smallest number of network calls, at least so many, in which all methods can walk a schedule; T at most."""
     methods = list(methods)
     numbers = range(min(least, schedule.T), schedule.T)

@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
-from ddpm_utils.comparison import METHODS, enough_calls
+from ddpm_utils.comparison import METHODS, fewest_calls
 from ddpm_utils.data import Dataset
 from ddpm_utils.evaluation import START_SEED
 from ddpm_utils.experiment import Experiment
@@ -52,7 +52,7 @@ class LiveTraining:
         resume: bool = True,
     ):
         self.experiment, self.dataset, self.columns = experiment, dataset, columns
-        self.calls = enough_calls(experiment.noise_schedule, calls, [SAMPLER])
+        self.calls = fewest_calls(experiment.noise_schedule, calls, [SAMPLER])
         self._open(resume)
         self.epoch_steps = len(dataset.train) // experiment.batch_size
         self.total = self.epoch_steps * experiment.epochs

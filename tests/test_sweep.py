@@ -248,10 +248,11 @@ def test_one_failure_is_told_and_leaves_the_others_their_results(tmp_path, outpu
         "notebooks:\n  02_training:\n  04_evaluation: {weights: run, calls: 2, samples: 20, images: 2}\n",
     )
     folder = output / "data" / "runs" / "grid"
-    assert main(["sweep", str(grid), "--only", "1"]) == 0
+    command = ["sweep", str(grid), "--workers", str(cores())]  # a thread each
+    assert main([*command, "--only", "1"]) == 0
     assert [row["experiment"] for row in rows_of(folder)] == [f"{RUN}-batch_size1600"]
     capsys.readouterr()
-    assert main(["sweep", str(grid)]) == 1
+    assert main(command) == 1
     printed = capsys.readouterr().out
     assert "Experiments in the grid: 2, to be executed: 1." in printed
     failure = f"FAILED      {RUN}-batch_size5000 / 02_training, cell ["
