@@ -15,7 +15,7 @@ help: ## list the targets
 run: $(STAMP) ## the main job: all notebooks for both published schedules, figures, one table
 	$(BIN)/ddpm run
 
-sweep: $(STAMP) ## a grid of experiments (GRID=grids/beta_T.yaml: an hour), resumable; data/runs/<grid>
+sweep: $(STAMP) ## a grid of experiments (GRID=grids/beta_T.yaml: about an hour), resumable; data/runs/<grid>
 	$(BIN)/ddpm sweep $(GRID)
 
 test: $(STAMP) lint ## all tests, and the committed notebooks executed and compared

@@ -54,7 +54,7 @@ def imports(tree: ast.AST) -> set[str]:
             found |= {alias.name.removeprefix("ddpm_utils.") for alias in node.names if "ddpm_utils" in alias.name}
         elif isinstance(node, ast.ImportFrom) and node.module == "ddpm_utils":
             found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("ddpm_utils."):
             found.add(node.module.removeprefix("ddpm_utils."))
     return {name for name in found if (PACKAGE / f"{name}.py").exists()}
 
