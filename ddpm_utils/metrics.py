@@ -119,12 +119,27 @@ class _Given(nn.Module):
         return features
 
 
+def _check_finite(**sets: Tensor) -> None:
+    """Features that are not finite would end the process in LAPACK, without a word."""
+    for name, features in sets.items():
+        bad = (~features.isfinite().all(1)).sum().item()
+        if bad:
+            raise ValueError(
+                f"{bad} of {len(features)} {name} images have features that are not finite: a chain diverges if its "
+                "network has been trained too little for its schedule; train longer, or take a smaller beta or T."
+            )
+
+
 def fid(fake: Features, real: RealFeatures) -> float:
     """Fréchet distance of the Gaussians fitted to two sets of features (Heusel et al. 2017), lower is better.
 
     It is biased upward for few images (Chong & Forsyth 2020): compare only values at the same count, and
     beside the floor, which is the FID of real images against other real ones.
+
+    Raises:
+        ValueError: if there are features that are not finite.
     """
+    _check_finite(fake=fake, real=real)
     metric = FrechetInceptionDistance(_Given(fake.shape[1]), normalize=True).set_dtype(torch.float64)
     metric.update(real.double(), real=True)
     metric.update(fake.double(), real=False)
@@ -146,7 +161,12 @@ def fid_interval(fake: Features, real: RealFeatures, *, resamples: int = 100, se
 
 
 def kid(fake: Features, real: RealFeatures, *, seed: int = 0, subsets: int = 50) -> tuple[float, float]:
-    """Kernel distance (Bińkowski et al. 2018), mean and standard deviation over subsets; unbiased, near 0 is best."""
+    """Kernel distance (Bińkowski et al. 2018), mean and standard deviation over subsets; unbiased, near 0 is best.
+
+    Raises:
+        ValueError: if there are features that are not finite.
+    """
+    _check_finite(fake=fake, real=real)
     size = min(len(fake), len(real), 1000) // 2
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save all extracted features")

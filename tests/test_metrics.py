@@ -173,6 +173,17 @@ def test_refuses_more_samples_than_images():
         distribution_quality(normal(51, 4), normal(100, 4))
 
 
+@pytest.mark.parametrize("distance", [fid, kid])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_refuses_features_that_are_not_finite(distance, value):
+    good, bad = normal(8, 3), normal(8, 3, seed=1)
+    bad[[2, 5], 1] = value
+    with pytest.raises(ValueError, match="2 of 8 fake images have features that are not finite: a chain diverges"):
+        distance(bad, good)
+    with pytest.raises(ValueError, match="2 of 8 real images"):
+        distance(good, bad)
+
+
 def test_features_are_of_clamped_images():
     images = torch.tensor([-9, 0.25, 9]).reshape(3, 1, 1, 1).expand(3, 1, 28, 28)
     batches = []
