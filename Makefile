@@ -7,7 +7,7 @@ GRID ?= grids/beta_T.yaml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run sweep test lab app student site lint notebooks reproduce bench bench-full clean
+.PHONY: help run sweep test lab app student site lint notebooks reproduce bench bench-full stress mutants soak clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -48,6 +48,15 @@ bench: $(VENV)/.bench ## speed, memory and quality per minute, side by side with
 
 bench-full: $(STAMP) ## FID over network calls of every sampler, recorded for notebook 03 (an hour)
 	$(BIN)/ddpm compare
+
+stress: $(STAMP) ## kill it at random, spoil its files, give it bad parameters (20 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m reliability stress
+
+mutants: $(STAMP) ## how many of 400 small faults in the science the tests notice (90 minutes; resumable)
+	OMP_NUM_THREADS=1 $(BIN)/python -m reliability mutants
+
+soak: $(STAMP) ## train and sample for half an hour: memory and open files, plotted
+	$(BIN)/python -m reliability soak
 
 clean: $(STAMP) ## delete what runs have written (data/runs)
 	$(BIN)/ddpm clean

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as benchmark
-from benchmarks import loops, samplers, speed
+from benchmarks import loops, report, samplers, speed
 from benchmarks.race import Result, race, ratios, take_turns
 from benchmarks.section import Section, Verdict
 from ddpm_utils.data import PROJECT
@@ -89,11 +89,11 @@ def test_a_race_and_its_table_report_those_that_cannot_run(monkeypatch):
 
 def test_the_summary_has_every_verdict():
     sections = [Section("One", speed.pd.DataFrame([{"a": 1}]), "A note.", (Verdict("speed", "≥ 2×", "3×"),))]
-    summary, report = benchmark.markdown(sections)
+    summary, text = report.markdown("Benchmarks", sections)
     assert "| speed  | ≥ 2×     | 3×         |" in summary
-    assert summary in report
-    assert "## One" in report
-    assert "A note." in report
+    assert summary in text
+    assert "## One" in text
+    assert "A note." in text
 
 
 def test_the_readme_shows_the_recorded_summary():

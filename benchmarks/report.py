@@ -1,0 +1,56 @@
+"""Parts that measure, run one after the other; what they found, in Markdown."""
+
+import os
+import platform
+import re
+import time
+from collections.abc import Callable, Mapping
+from datetime import date
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from benchmarks.networks import bfloat16_is_fast
+from benchmarks.section import Section, Verdict
+
+
+def measure(parts: Mapping[str, Callable[[], Section]]) -> list[Section]:
+    """Run the parts; one that cannot run here does not lose the others."""
+    sections = []
+    for name, part in parts.items():
+        started = time.monotonic()
+        try:
+            sections.append(part())
+        except Exception as error:
+            reason = f"not measured: {type(error).__name__}: {error}"
+            sections.append(Section(name, pd.DataFrame(), reason, (Verdict(name, "", reason),)))
+        print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
+    return sections
+
+
+def machine() -> str:
+    """The processor and the versions that were measured, in one line."""
+    model = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        named = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+        model = named[1] if named else model
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    units = torch.backends.cpu.get_cpu_capability() + (" and bfloat16" if bfloat16_is_fast() else "")
+    system = f"{platform.system()}, Python {platform.python_version()}, PyTorch {torch.__version__.split('+')[0]}"
+    return f"{model}, {cores} cores, {units}; {system}; {date.today()}"
+
+
+def markdown(title: str, sections: list[Section]) -> tuple[str, str]:
+    """The summary, and the whole report, under a title."""
+    verdicts = [verdict for section in sections for verdict in section.verdicts]
+    summary = f"{machine()}.\n\n" + pd.DataFrame(verdicts).to_markdown(index=False, disable_numparse=True)
+    parts = [
+        "\n\n".join(
+            [f"## {section.title}"]
+            + ([section.table.fillna("").to_markdown(index=False, disable_numparse=True)] if len(section.table) else [])
+            + ([section.note] if section.note else [])
+        )
+        for section in sections
+    ]
+    return summary, "\n\n".join([f"# {title}", summary, *parts]) + "\n"
