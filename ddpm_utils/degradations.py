@@ -21,6 +21,9 @@ Step = int | Int[Tensor, " batch"]
 Context = Float[Tensor, "batch ..."]
 Operators = Float[Tensor, "steps 28 28"]
 
+LARGEST_T = 10_000  # steps, so that matrices for each of them fit any memory
+SMALLEST_SEVERITY, LARGEST_SEVERITY = 1e-6, 1e6
+
 
 class Degradation(ABC):
     """D(x, t, context) with D(x, 0, context) = x, for one t for the whole batch or one for each image.
@@ -208,15 +211,14 @@ def steps(t: Step, T: int, x: Images) -> Int[Tensor, "..."]:
     return t.to(x.device).reshape(-1)
 
 
-def check(T: int, severity: float, *, most: float = math.inf) -> None:
+def check(T: int, severity: float, *, most: float = LARGEST_SEVERITY) -> None:
     """Refuse a T or a severity that no degradation can have.
 
     Raises:
-        ValueError: if T is not an integer of at least 1, or the severity is not in (0, most].
+        ValueError: if T is not an integer in 1…10,000, or the severity is not in [1e-6, most].
     """
-    if not isinstance(T, int) or isinstance(T, bool) or T < 1:
-        raise ValueError(f"T must be an integer of at least 1, not {T!r}.")
+    if not isinstance(T, int) or isinstance(T, bool) or not 1 <= T <= LARGEST_T:
+        raise ValueError(f"T must be an integer from 1 to {LARGEST_T}, not {T!r}.")
     number = isinstance(severity, int | float) and not isinstance(severity, bool)
-    if not number or not (0 < severity <= most and severity < math.inf):
-        allowed = "a positive number" if most == math.inf else f"a number above 0, at most {most:g}"
-        raise ValueError(f"severity must be {allowed}, not {severity!r}.")
+    if not number or not SMALLEST_SEVERITY <= severity <= most:
+        raise ValueError(f"severity must be a number from {SMALLEST_SEVERITY:g} to {most:g}, not {severity!r}.")

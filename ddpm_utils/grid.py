@@ -18,22 +18,13 @@ from typing import Any, NamedTuple
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError
 
-from ddpm_utils.cold import ALGORITHMS
 from ddpm_utils.experiment import Experiment
 from ddpm_utils.notebooks import parameters_of
+from ddpm_utils.parameters import problem
 from ddpm_utils.restoration_experiment import RestorationExperiment
-from ddpm_utils.training_setup import WEIGHTS, TrainingSetup
+from ddpm_utils.training_setup import TrainingSetup
 
-TYPES = {
-    "int": (int, "an integer"),
-    "float": ((int, float), "a number"),
-    "str": (str, "text"),
-    "bool": (bool, "true or false"),
-}
 PART_2 = "05_custom_degradation"  # the one for restorations
-LEAST = {"calls": 1, "samples": 2, "images": 1, "shown": 1}  # of the notebooks' own numbers
-MOST = {("01_forward_process", "shown"): 12, (PART_2, "shown"): 12, (PART_2, "calls"): 1000}
-CHOICES = {"weights": WEIGHTS, "algorithm": tuple(ALGORITHMS)}
 KEYS = ("experiments", "notebooks")
 AT_FAULT = re.compile(r"there is no parameter '(\w+)'|(\w+) ")  # begins each sentence of an experiment's errors
 RESERVED = {"run_name": "a sweep gives each run a folder of its own", "resume": "a sweep always resumes"}
@@ -140,21 +131,14 @@ def _own_parameters(name: str, own: Any, problems: list[str]) -> dict:
         problems.append(f"the parameters of {name} must be a mapping such as {{calls: 30}}, not {own!r}.")
         return {}
     for key, value in (own or {}).items():
-        kind, noun = TYPES.get(types.get(key), (object, ""))
         if key not in types:
             problems.append(f"{name} has no parameter {key!r}; it has {', '.join(types)}.")
-        elif not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            problems.append(f"{key} of {name} must be {noun}, not {value!r}.")
         elif key in RESERVED:
             problems.append(f"{key} of {name} cannot be set: {RESERVED[key]}.")
         elif key in EXPERIMENTAL:
             problems.append(f"{key} of {name} belongs to the experiments.")
-        elif key in LEAST and value < LEAST[key]:
-            problems.append(f"{key} of {name} must be at least {LEAST[key]}, not {value}.")
-        elif value > MOST.get((name, key), value):
-            problems.append(f"{key} of {name} must be at most {MOST[name, key]}, not {value}.")
-        elif key in CHOICES and value not in CHOICES[key]:
-            problems.append(f"{key} of {name} must be one of {', '.join(CHOICES[key])}, not {value!r}.")
+        elif wrong := problem(name, key, value):
+            problems.append(f"{key} of {name} {wrong}")
     return own or {}
 
 

@@ -98,6 +98,10 @@ def morph(partners: Callable[[], tuple[Tensor, Tensor]], T: int = 100, severity:
 def _cosine(T: int, severity: float) -> tuple[np.ndarray, np.ndarray]:
     """√α_t and √(1−α_t) of the first T steps of a cosine schedule of T/severity steps."""
     check(T, severity, most=1)
+    if T / severity > schedules.LARGEST_T:
+        raise ValueError(
+            f"severity must be at least T/{schedules.LARGEST_T} = {T / schedules.LARGEST_T:g}, not {severity!r}."
+        )
     alpha = schedules.cosine(T=round(T / severity)).alpha[: T + 1]
     return np.sqrt(alpha), np.sqrt(1 - alpha)
 

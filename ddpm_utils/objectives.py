@@ -12,6 +12,7 @@ from ddpm_utils.forward import diffuse
 from ddpm_utils.schedules import NoiseSchedule, gather
 
 Images = Float[Tensor, "batch 1 height width"]
+LARGEST_SIGMA = 1000
 Network = Callable[[Tensor, Tensor], Tensor]  # (z, t/T) → an estimate of z's shape
 
 
@@ -57,14 +58,14 @@ class Restoration:
         sigma: σ, noise on every z_t, t ≥ 1, in the units of pixels.
 
     Raises:
-        ValueError: if the norm is neither, or σ is negative.
+        ValueError: if the norm is neither, or σ is not in [0, 1000].
     """
 
     def __init__(self, degradation: Degradation, norm: int = 2, sigma: float = 0.0):
         if norm not in (1, 2):
             raise ValueError(f"norm must be 1 or 2, not {norm!r}.")
-        if not sigma >= 0:
-            raise ValueError(f"sigma must be at least 0, not {sigma!r}.")
+        if not 0 <= sigma <= LARGEST_SIGMA:
+            raise ValueError(f"sigma must be a number from 0 to {LARGEST_SIGMA}, not {sigma!r}.")
         self.degradation, self.norm, self.sigma = degradation, norm, sigma
         self.T = degradation.T
 

@@ -24,6 +24,7 @@ SPACINGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 LARGEST_T = 1_000_000
 SMALLEST_ALPHA = 1e-60  # below, 1/√α_t no longer fits float32 images
+SMALLEST_BETA = 1e-9  # so much noise, or signal, each step must leave: less is lost in rounding
 
 
 def _read_only(values: ArrayLike) -> np.ndarray:
@@ -130,25 +131,26 @@ def constant(*, beta: float, T: int) -> NoiseSchedule:
     """β_t = β at every step: the report's two runs are (0.001, 2000) and (0.1, 200).
 
     Raises:
-        ValueError: if β is not in (0, 1) or T is not an integer in 1…1,000,000.
+        ValueError: if β is not in [1e-9, 1 − 1e-9], T is not an integer in 1…1,000,000, or α_T is below 1e-60.
     """
     _check_T(T)
     _check_beta(beta=beta)
-    return NoiseSchedule(np.concatenate([[0.0], np.full(T, beta)]))
+    return _from_parameters(np.full(T, beta), beta=beta, T=T)
 
 
 def linear(*, beta_min: float = 1e-4, beta_max: float = 0.02, T: int = 1000) -> NoiseSchedule:
     """β_t = (t/T)(β_max − β_min) + β_min (equation 3; Ho et al. 2020).
 
     Raises:
-        ValueError: if β_min or β_max is not in (0, 1), β_min > β_max, or T is not an integer in 1…1,000,000.
+        ValueError: if β_min or β_max is not in [1e-9, 1 − 1e-9], β_min > β_max, T is not an integer in 1…1,000,000, or
+            α_T is below 1e-60.
     """
     _check_T(T)
     _check_beta(beta_min=beta_min, beta_max=beta_max)
     if beta_min > beta_max:
         raise ValueError(f"beta_min = {beta_min:g} must not be larger than beta_max = {beta_max:g}.")
     t = np.arange(1, T + 1)
-    return NoiseSchedule(np.concatenate([[0.0], t / T * (beta_max - beta_min) + beta_min]))
+    return _from_parameters(t / T * (beta_max - beta_min) + beta_min, beta_min=beta_min, beta_max=beta_max, T=T)
 
 
 def cosine(*, T: int = 1000, offset: float = 0.008, beta_clip: float = 0.999) -> NoiseSchedule:
@@ -181,6 +183,15 @@ def gather(table: np.ndarray, t: int | Int[Tensor, " batch"], like: Float[Tensor
     return values.to(like).reshape(-1, *[1] * (like.ndim - 1))
 
 
+def _from_parameters(beta: np.ndarray, /, **parameters: float) -> NoiseSchedule:
+    """The schedule with β_1 … β_T; if there is none, the sentence names the parameters."""
+    try:
+        return NoiseSchedule(np.append(0.0, beta))
+    except ValueError as error:
+        names = ", ".join(f"{name} = {value}" for name, value in parameters.items())
+        raise ValueError(f"{names}: {error}") from error
+
+
 def _check_T(T: int) -> None:
     if not isinstance(T, int | np.integer) or isinstance(T, bool):
         raise ValueError(f"T must be an integer, not {T!r}.")
@@ -192,3 +203,5 @@ def _check_beta(**betas: float) -> None:
     for name, value in betas.items():
         if not 0 < value < 1:
             raise ValueError(f"{name} must lie strictly between 0 and 1, not {value!r}.")
+        if not SMALLEST_BETA <= value <= 1 - SMALLEST_BETA:
+            raise ValueError(f"{name} must be at least 1e-9 from 0 and from 1, or rounding eats it; not {value!r}.")

@@ -14,6 +14,7 @@ from ddpm_utils.engines import Chain
 from ddpm_utils.experiment import Experiment
 from ddpm_utils.grid import PART_2, Entry
 from ddpm_utils.jobs import Job, differences, find
+from ddpm_utils.parameters import OWN, check_parameters, problem
 from ddpm_utils.provenance import made_of
 from ddpm_utils.quality_map import in_words, is_map, quality_map
 from ddpm_utils.restoration_experiment import RestorationExperiment
@@ -57,11 +58,10 @@ def _check_data(entries: Sequence[Entry]) -> None:
     problems = [f"{name} is needed. {data.source}" for name, data in loaded.items() if data.name != name]
     for entry in entries:
         data = loaded[entry.experiment.dataset]
-        most = {"samples": min(len(data.test), len(data.validation)), "images": len(data.test)}
         for notebook, parameters in entry.notebooks.items():
-            for name in [name for name in most if parameters.get(name, 0) > most[name]]:
-                limit = f"at most {most[name]}, as {data.name} has no more"
-                problems.append(f"{name} of {notebook} must be {limit}, not {parameters[name]}.")
+            for name in OWN[notebook]:
+                wrong = problem(notebook, name, parameters[name], data) if name in parameters else None
+                problems += [f"{name} of {notebook} {wrong}"] if wrong else []
     if problems:
         raise ValueError("\n  ".join(["this grid cannot be run here:", *dict.fromkeys(problems)]))
 
@@ -115,7 +115,7 @@ def main_job(experiments: Iterable[Experiment], folder: Path, values: dict) -> l
         values: parameters to change, of those that the notebooks are given here; the schedules stay.
 
     Raises:
-        ValueError: if no notebook is given one of the values.
+        ValueError: if no notebook is given one of the values, or it is not allowed.
     """
     chains = []
     for experiment in experiments:
@@ -127,6 +127,8 @@ def main_job(experiments: Iterable[Experiment], folder: Path, values: dict) -> l
             EVALUATION: {"dataset": "mnist", "weights": "shipped", "calls": 100, "samples": 500, "images": 500},
         }
         changed = {n: p | {name: values[name] for name in p if name in values} for n, p in parameters.items()}
+        for notebook, given in changed.items():
+            check_parameters(notebook, **{name: value for name, value in given.items() if name in OWN[notebook]})
         chains.append([Job(n, schedule | p, folder / experiment.slug, output()) for n, p in changed.items()])
     for name in values:
         if name == "run_name" or not any(name in p for p in parameters.values()):

@@ -70,8 +70,9 @@ class TrainingSetup(ABC):
             raise ValueError(f"seed must be less than 2**63, not {self.seed}.")
         if not 0 < self.learning_rate < 1:
             raise ValueError(f"learning_rate must lie strictly between 0 and 1, not {self.learning_rate!r}.")
-        if not re.fullmatch(r"(\w[\w.-]*)?", self.run_name, re.ASCII):
-            raise ValueError(f"run_name may hold letters, digits, '-', '_' and '.' only, not {self.run_name!r}.")
+        if not re.fullmatch(r"(\w[\w.-]{,99})?", self.run_name, re.ASCII):
+            allowed = "at most 100 letters, digits, '-', '_' and '.', and begin with a letter or digit"
+            raise ValueError(f"run_name may hold {allowed}, not {self.run_name!r}.")
 
     @property
     @abstractmethod

@@ -48,7 +48,7 @@ def tiny(digits, output, monkeypatch) -> Experiment:
         ({"learning_rate": None}, "learning_rate must be a number, not None"),
         ({"seed": -1}, "seed must be at least 0, not -1"),
         ({"seed": None}, "seed must be an integer, not None"),
-        ({"run_name": "../elsewhere"}, "run_name may hold letters, digits, .* not '../elsewhere'"),
+        ({"run_name": "../elsewhere"}, "run_name may hold at most 100 letters, digits, .* not '../elsewhere'"),
         ({"run_name": "a b"}, "run_name may hold"),
         ({"run_name": ".."}, "run_name may hold"),
         ({"run_name": 1}, "run_name must be text, not 1"),

@@ -81,11 +81,14 @@ def test_all_problems_are_told_at_once(tmp_path):
         *("there is no key 'extra'", "02_training has no parameter 'tempo'", "there is no notebook '06_missing'"),
         *("epochs of 02_training belongs to the experiments.", "resume of 02_training cannot be set: a sweep always"),
         *(
-            "shown of 01_forward_process must be at most 12, not 13",
-            "calls of 05_custom_degradation must be at most 1000",
+            "shown of 01_forward_process must be an integer from 1 to 12, not 13",
+            "calls of 05_custom_degradation must be an integer from 1 to 1000, not 1001",
         ),
         "algorithm of 05_custom_degradation must be one of direct, 1, 2, not '3'.",
-        *("weights of 04_evaluation must be one of auto, run, shipped", "calls of 04_evaluation must be at least 1"),
+        *(
+            "weights of 04_evaluation must be one of auto, run, shipped",
+            "calls of 04_evaluation must be an integer from 1",
+        ),
         *("samples of 04_evaluation must be an integer", "run_name cannot be set", "the list of T is empty"),
         *("there is no parameter 'betta'", "epochs must be an integer", "network must be one of", "T must be in 1"),
         "beta must lie strictly between 0 and 1, not 2.0",

@@ -134,7 +134,7 @@ def test_restoration_adds_noise_of_sigma(images):
 def test_restoration_refuses_other_norms():
     with pytest.raises(ValueError, match="norm must be 1 or 2, not 3"):
         Restoration(Dim(), 3)
-    with pytest.raises(ValueError, match="sigma must be at least 0, not -1"):
+    with pytest.raises(ValueError, match="sigma must be a number from 0 to 1000, not -1"):
         Restoration(Dim(), sigma=-1.0)
 
 

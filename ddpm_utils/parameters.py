@@ -1,0 +1,64 @@
+"""The notebooks' own parameters, those that are not an experiment's: what they may be, checked before any work starts.
+
+Notebooks and grids share this check; those of an experiment are checked by `Experiment` and `RestorationExperiment`.
+"""
+
+from typing import Any
+
+from ddpm_utils.cold import ALGORITHMS
+from ddpm_utils.data import Dataset
+from ddpm_utils.schedules import LARGEST_T
+from ddpm_utils.training_setup import WEIGHTS
+
+MOST_IMAGES = 60_000
+OWN: dict[str, dict[str, range | tuple[str, ...] | type]] = {
+    "01_forward_process": {"shown": range(1, 13)},
+    "02_training": {"resume": bool},
+    "03_sampling": {"weights": WEIGHTS, "calls": range(1, LARGEST_T + 1), "shown": range(1, 65)},
+    "04_evaluation": {
+        "weights": WEIGHTS,
+        "calls": range(1, LARGEST_T + 1),
+        "samples": range(2, MOST_IMAGES + 1),
+        "images": range(1, MOST_IMAGES + 1),
+        "inception_weights": str,
+    },
+    "05_custom_degradation": {
+        "algorithm": tuple(ALGORITHMS),
+        "weights": WEIGHTS,
+        "calls": range(1, 1001),
+        "shown": range(1, 13),
+    },
+}
+"""By notebook: integers of a range, some names, or a type."""
+NOUNS = {bool: "true or false", str: "text"}
+
+
+def check_parameters(notebook: str, dataset: Dataset | None = None, /, **values: Any) -> None:
+    """Check some of a notebook's own parameters.
+
+    Args:
+        dataset: what the images are to be taken from, which bounds their number.
+
+    Raises:
+        ValueError: if one is not allowed; the sentence names the parameter, the value and what is.
+    """
+    for name, value in values.items():
+        wrong = problem(notebook, name, value, dataset)
+        if wrong:
+            raise ValueError(f"{name} {wrong}")
+
+
+def problem(notebook: str, name: str, value: Any, dataset: Dataset | None = None) -> str | None:
+    """What is wrong with a notebook's own parameter, as the rest of a sentence that begins with its name."""
+    allowed, why = OWN[notebook][name], ""
+    if isinstance(allowed, range):
+        if dataset and name in ("samples", "images"):
+            most = len(dataset.test) if name == "images" else min(len(dataset.test), len(dataset.validation))
+            if most + 1 < allowed.stop:
+                allowed, why = range(allowed.start, most + 1), f" ({dataset.name} has no more)"
+        right, what = type(value) is int and value in allowed, f"an integer from {allowed[0]} to {allowed[-1]}{why}"
+    elif isinstance(allowed, tuple):
+        right, what = isinstance(value, str) and value in allowed, f"one of {', '.join(allowed)}"
+    else:
+        right, what = isinstance(value, allowed), NOUNS[allowed]
+    return None if right else f"must be {what}, not {value!r}."

@@ -1,0 +1,77 @@
+"""Bad parameters: drawn at random until one is neither refused nor usable, and notebooks run at the edges."""
+
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.section import Section, Verdict
+from ddpm_utils.data import PROJECT
+from ddpm_utils.engines import cores
+from ddpm_utils.jobs import Job, execute
+
+EXAMPLES = 2000
+SMALL = {"network": "lean_unet", "epochs": 1, "batch_size": 1600}
+LITTLE = SMALL | {"calls": 1, "weights": "run"}
+EDGES: list[tuple[str, str, dict]] = [
+    ("T = 1, one digit", "01_forward_process", {"T": 1, "shown": 1}),
+    ("β = 1e-9", "01_forward_process", {"beta": 1e-9, "T": 2}),
+    ("β = 1 − 1e-9", "01_forward_process", {"beta": 1 - 1e-9, "T": 6}),
+    ("T = 1", "02_training", SMALL | {"T": 1}),
+    ("batch of 1", "02_training", SMALL | {"beta": 0.1, "T": 20, "batch_size": 1}),
+    ("batch of all", "02_training", SMALL | {"beta": 0.1, "T": 20, "batch_size": 3200}),
+    ("β = 1 − 1e-9", "02_training", SMALL | {"beta": 1 - 1e-9, "T": 6}),
+    ("T = 1, one sample, one call", "03_sampling", LITTLE | {"T": 1, "shown": 1}),
+    ("β = 1e-9", "03_sampling", LITTLE | {"beta": 1e-9, "T": 2, "shown": 4}),
+    ("β = 1 − 1e-9", "03_sampling", LITTLE | {"beta": 1 - 1e-9, "T": 6, "shown": 4}),
+    ("T = 1, two samples, one image", "04_evaluation", LITTLE | {"T": 1, "samples": 2, "images": 1}),
+    ("β = 1e-9", "04_evaluation", LITTLE | {"beta": 1e-9, "T": 2, "samples": 20, "images": 2}),
+    ("a harsh chain, two steps of training", "04_evaluation", LITTLE | {"beta": 0.1, "T": 1300, "samples": 20}),
+    ("T = 1, one digit, one call", "05_custom_degradation", {"T": 1, "shown": 1, "calls": 1}),
+    ("severity 1e-6", "05_custom_degradation", {"severity": 1e-6, "T": 3, "calls": 3, "shown": 2}),
+]
+"""What is at the edge, in which notebook, with which parameters."""
+SENTENCE = re.compile(r"cell \[\d+\]: (ValueError|FloatingPointError): [^\n]+\.")
+
+
+def drawn_at_random(examples: int = EXAMPLES) -> tuple[bool, str]:
+    """Whether the tests of tests/test_parameters.py pass on examples that were never drawn before, and what they say."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_parameters.py"]
+    environment = os.environ | {"DDPM_EXAMPLES": str(examples)}
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+    found = [line for line in done.stdout.splitlines() if line.startswith(("E ", "FAILED"))]
+    return done.returncode == 0, " ".join(found) or done.stdout.strip().splitlines()[-1]
+
+
+def at_the_edge(what: str, notebook: str, parameters: dict) -> dict:
+    """A row of the table: a notebook executed at the edge of what its parameters may be."""
+    with tempfile.TemporaryDirectory() as folder:
+        event = execute(Job(notebook, parameters, Path(folder), Path(folder)), threads=1)
+    refused = event.state == "failed" and bool(SENTENCE.fullmatch(event.message))
+    outcome = "runs" if event.state == "done" else "refused" if refused else "FAILED"
+    return {"notebook": notebook, "edge": what, "outcome": outcome, "sentence": event.message.strip()}
+
+
+def report() -> Section:
+    """See the module."""
+    right, said = drawn_at_random()
+    with ThreadPoolExecutor(cores()) as pool:
+        rows = list(pool.map(lambda edge: at_the_edge(*edge), EDGES))
+    fine = sum(row["outcome"] != "FAILED" for row in rows)
+    note = (
+        f"{EXAMPLES} random values of every type for the parameters of each of five kinds (hypothesis, no fixed seed): "
+        f"{said}. Each notebook is executed at the edges of what it takes; what cannot be known before a network is "
+        "trained, that its chain diverges, is told in a sentence then."
+    )
+    verdicts = (
+        Verdict("random parameters: refused in a sentence, or usable", "all", "all" if right else said),
+        Verdict(
+            "notebooks at the edges: run, or end in a sentence", f"{len(rows)} of {len(rows)}", f"{fine} of {len(rows)}"
+        ),
+    )
+    return Section("Bad parameters", pd.DataFrame(rows), note, verdicts)
