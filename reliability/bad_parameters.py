@@ -40,7 +40,7 @@ SENTENCE = re.compile(r"cell \[\d+\]: (ValueError|FloatingPointError): [^\n]+\."
 
 
 def drawn_at_random(examples: int = EXAMPLES) -> tuple[bool, str]:
-    """Whether the tests of tests/test_parameters.py pass on examples that were never drawn before, and what they say."""
+    """Whether tests/test_parameters.py passes on examples that were never drawn before, and what it says."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_parameters.py"]
     environment = os.environ | {"DDPM_EXAMPLES": str(examples)}
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
