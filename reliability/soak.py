@@ -110,7 +110,7 @@ def report() -> Section:
     shown = readings.groupby((readings["minutes"] // (MINUTES / 6)).astype(int))[["MB", "files", "threads"]].max()
     shown.insert(0, "minutes", [f"{int(i * MINUTES / 6)} to {int((i + 1) * MINUTES / 6)}" for i in shown.index])
     note = (
-        f"{rounds} rounds in one process. Each opens its run again, trains an epoch of 640 digits and saves it, draws 64 "
+        f"{rounds} rounds in one process. Each opens its run again, trains an epoch of 640 digits, draws 64 "
         "digits in 20 calls, measures their FID, notes it in a ledger, moves a slider 20 times and saves a figure. The "
         "table has the highest reading of each span; growth is the highest of the last quarter less that of the second."
         "\n\n![memory, open files and threads](soak.png)"
