@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -51,7 +52,12 @@ def sweep(grid: str, *, only: int | None, workers: int | None, dask: bool, sched
     from ddpm_utils.sweep import is_done, plan, prospects, write_results
     from ddpm_utils.training_setup import output
 
-    folder = output().resolve() / "data" / "runs" / Path(grid).stem
+    name = Path(grid).stem
+    if not re.match(r"\w", name):
+        raise ValueError(
+            f"the grid's name must begin with a letter or digit, since a folder is named after it, not {name!r}."
+        )
+    folder = output().resolve() / "data" / "runs" / name
     entries = read_grid(Path(grid))
     chains = plan(entries, folder)
     if only is not None and not 1 <= only <= len(chains):

@@ -73,7 +73,7 @@ def can_be_worked_with(experiment: Experiment) -> bool:
     steps = list(ancestral(perfect, schedule, z, lambda: torch.zeros_like(x))) if schedule.T < 50 else walked
     assert all(latent.z.isfinite().all() for latent in (*walked, *steps))
     json.dumps(experiment.description)
-    return all(re.fullmatch(r"[\w.-]{1,200}", name) for name in (experiment.slug, experiment.run_folder.name))
+    return all(re.fullmatch(r"\w[\w.-]{,199}", name) for name in (experiment.slug, experiment.run_folder.name))
 
 
 @often
@@ -137,7 +137,7 @@ def assert_restores(experiment: RestorationExperiment) -> None:
     drawn = experiment.objective.draw(x, torch.Generator().manual_seed(0))
     loss = experiment.objective(lambda z, time: z, x, torch.tensor([1, experiment.T]), *drawn)
     assert loss.isfinite().all()
-    assert re.fullmatch(r"[\w.+-]{1,200}", experiment.slug)
+    assert re.fullmatch(r"\w[\w.+-]{,199}", experiment.slug)
 
 
 def test_what_is_a_notebooks_own_is_known():
