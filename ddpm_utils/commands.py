@@ -30,7 +30,8 @@ def run(values: dict) -> int:
         shutil.rmtree(folder, ignore_errors=True)
         experiment.table_path.unlink(missing_ok=True)
     chains = main_job(experiments, runs, values)
-    failures = follow(on_processes(chains), Board(chains, cores()))
+    workers = min(cores(), len(chains))
+    failures = follow(on_processes(chains, workers, cores() // workers), Board(chains, workers))
     paths = write_table(rows_of(experiments), runs)
     print(f"\n{paths[1].read_text(encoding='utf-8')}")
     print("Tables:    ", *[relative(path) for path in paths])
@@ -40,7 +41,16 @@ def run(values: dict) -> int:
     return 1 if failures else 0
 
 
-def sweep(grid: str, *, only: int | None, workers: int | None, dask: bool, scheduler: str | None, dry_run: bool) -> int:
+def sweep(
+    grid: str,
+    *,
+    only: int | None,
+    workers: int | None,
+    threads: int,
+    dask: bool,
+    scheduler: str | None,
+    dry_run: bool,
+) -> int:
     """Execute a grid of experiments: notebooks, figures and one table, in data/runs/<name of the grid>/.
 
     Whatever is done is kept and recognised: a sweep that was stopped resumes with the same command.
@@ -64,13 +74,17 @@ def sweep(grid: str, *, only: int | None, workers: int | None, dask: bool, sched
         raise ValueError(f"--only must be in 1…{len(chains)}, the experiments of {grid}, not {only}.")
     if workers is not None and workers < 1:
         raise ValueError(f"--workers must be at least 1, not {workers}.")
+    if not 1 <= threads <= cores():
+        raise ValueError(f"--threads must be in 1…{cores()}, the cores, not {threads}.")
+    if threads > 1 and (dask or scheduler):
+        raise ValueError("--threads is for processes; on Dask each experiment has one.")
     if dry_run:
         print(*prospects(chains), sep="\n")
         return 0
     chosen = chains if only is None else [chains[only - 1]]
     waiting = [chain for chain in chosen if not all(is_done(job) for job in chain)]
     print(f"Experiments in the grid: {len(chains)}, to be executed: {len(waiting)}.", flush=True)
-    workers = workers or min(cores(), len(chosen))  # as many as the last time, so that threads are as many, too
+    workers = workers or max(1, min(cores() // threads, len(waiting)))
     took: dict[str, list[float]] = {}
     for job in (job for chain in chains if chain not in waiting for job in chain if is_done(job)):
         took.setdefault(job.notebook, []).append(find(job)["seconds"])
@@ -85,7 +99,10 @@ def sweep(grid: str, *, only: int | None, workers: int | None, dask: bool, sched
     failures = []
     if waiting:
         say = partial(print, flush=True)
-        events = on_dask(waiting, workers, scheduler, say) if dask or scheduler else on_processes(waiting, workers)
+        if dask or scheduler:
+            events = on_dask(waiting, workers, scheduler, say)
+        else:
+            events = on_processes(waiting, workers, threads)
         failures = follow(events, Board(waiting, workers, took), keep)
     print("Results:   ", *[relative(path) for path in write_results(entries, chains, folder)])
     print("Notebooks: ", relative(folder))

@@ -26,16 +26,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def on_processes(chains: Sequence[Chain], workers: int | None = None) -> Iterator[Event]:
+def on_processes(chains: Sequence[Chain], workers: int | None = None, threads: int = 1) -> Iterator[Event]:
     """Execute chains in processes of this machine, one per chain, so many at a time.
 
-    The cores are shared out among the workers, also if there are fewer chains than workers: results depend, in their
-    last digits, on the number of threads.
-
     Args:
-        workers: at a time; by default one per core, but no more than chains. No more than cores make sense.
+        workers: at a time; by default as many as there are cores for, but no more than chains.
+        threads: of each. Results depend on them in their last digits, and so does nothing else: not on the workers.
     """
-    workers = workers or max(1, min(cores(), len(chains)))
+    workers = workers or max(1, min(cores() // threads, len(chains)))
     context = multiprocessing.get_context("spawn")
     waiting = deque((chain, 1) for chain in chains)
     running: dict[Connection, tuple] = {}
@@ -45,7 +43,7 @@ def on_processes(chains: Sequence[Chain], workers: int | None = None) -> Iterato
             while waiting and len(running) < workers:
                 chain, chance = waiting.popleft()
                 receiver, sender = context.Pipe(duplex=False)
-                process = context.Process(target=_work, args=(chain, max(1, cores() // workers), sender))
+                process = context.Process(target=_work, args=(chain, threads, sender))
                 with _undisturbed():
                     process.start()
                 sender.close()

@@ -18,7 +18,6 @@ import torch
 from ddpm_utils.__main__ import main
 from ddpm_utils.checkpoints import load
 from ddpm_utils.data import PROJECT
-from ddpm_utils.engines import cores
 from ddpm_utils.experiment import Experiment
 from ddpm_utils.grid import read_grid
 from ddpm_utils.jobs import METADATA
@@ -150,6 +149,8 @@ def test_a_dry_run_only_tells(grid, output, capsys):
         (["--only", "5"], "--only must be in 1…4, the experiments of "),
         (["--only", "0"], "--only must be in 1…4"),
         (["--workers", "0"], "--workers must be at least 1, not 0."),
+        (["--threads", "0"], "--threads must be in 1…"),
+        (["--threads", "2", "--dask"], "--threads is for processes; on Dask each experiment has one."),
         (["--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler answers at tcp://127.0.0.1:9"),
     ],
 )
@@ -161,7 +162,7 @@ def test_bad_options_are_one_sentence(grid, output, capsys, options, sentence):
 def sweep(grid: Path, output: Path) -> subprocess.Popen:
     """`ddpm sweep` in a process group of its own, as in a terminal."""
     environment = os.environ | {"DDPM_OUTPUT": str(output), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "ddpm_utils", "sweep", str(grid), "--workers", str(cores())]  # a thread each
+    command = [sys.executable, "-m", "ddpm_utils", "sweep", str(grid)]
     return subprocess.Popen(
         command,
         cwd=PROJECT,
@@ -250,7 +251,7 @@ def test_one_failure_is_told_and_leaves_the_others_their_results(tmp_path, outpu
         "notebooks:\n  02_training:\n  04_evaluation: {weights: run, calls: 2, samples: 20, images: 2}\n",
     )
     folder = output / "data" / "runs" / "grid"
-    command = ["sweep", str(grid), "--workers", str(cores())]  # a thread each
+    command = ["sweep", str(grid)]
     assert main([*command, "--only", "1"]) == 0
     assert [row["experiment"] for row in rows_of(folder)] == [f"{RUN}-batch_size1600"]
     capsys.readouterr()
