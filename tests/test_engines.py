@@ -9,7 +9,7 @@ import psutil
 import pytest
 from distributed import Client, LocalCluster
 
-from ddpm_utils.engines import cores, on_dask, on_processes
+from ddpm_utils.engines import on_dask, on_processes
 from ddpm_utils.jobs import Job, find
 
 
@@ -66,10 +66,10 @@ def test_a_chain_that_kills_every_worker_is_given_up(tmp_path):
 
 
 def test_stopping_leaves_no_process_behind(tmp_path):
-    with closing(on_processes([chain(tmp_path / "one")], 1)) as events:
+    with closing(on_processes([chain(tmp_path / "one")], threads=2)) as events:
         next(events)
         kernel = kernels()["one"]
-        assert kernel.environ()["OMP_NUM_THREADS"] == str(cores())
+        assert kernel.environ()["OMP_NUM_THREADS"] == "2"
     _, alive = psutil.wait_procs([kernel], timeout=5)
     assert alive == []
     assert not find(chain(tmp_path / "one")[0])
