@@ -43,7 +43,7 @@ plt.rcParams.update(STYLE)
 COLOURS = 64  # in a saved picture: more greys than the eye tells apart in it
 
 
-def to_png(figure: Figure) -> bytes:
+def to_png(figure: Figure, colours: int = COLOURS) -> bytes:
     """A figure as PNG with a palette of so many colours, a third of matplotlib's size; it is closed."""
     drawn, content = io.BytesIO(), io.BytesIO()
     figure.savefig(drawn, format="png")
@@ -51,7 +51,7 @@ def to_png(figure: Figure) -> bytes:
     picture, palette = PIL.Image.open(drawn).convert("RGB"), PIL.Image.new("P", (1, 1))
     kept = ("white", *LINES)  # however thin the lines that have them
     own = [round(255 * part) for colour in kept for part in to_rgb(colour)]
-    palette.putpalette([*picture.quantize(COLOURS - len(kept)).getpalette()[: 3 * (COLOURS - len(kept))], *own])
+    palette.putpalette([*picture.quantize(colours - len(kept)).getpalette()[: 3 * (colours - len(kept))], *own])
     picture.quantize(palette=palette, dither=PIL.Image.Dither.NONE).save(content, "png", optimize=True)
     return content.getvalue()
 

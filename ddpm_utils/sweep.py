@@ -1,11 +1,9 @@
 """The notebooks as a batch: what a grid of experiments executes, and one table of what came out."""
 
-import io
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
 
 from ddpm_utils.checkpoints import write_bytes
@@ -15,6 +13,7 @@ from ddpm_utils.experiment import Experiment
 from ddpm_utils.grid import PART_2, Entry
 from ddpm_utils.jobs import Job, differences, find
 from ddpm_utils.parameters import OWN, check_parameters, problem
+from ddpm_utils.plots import to_png
 from ddpm_utils.provenance import made_of
 from ddpm_utils.quality_map import in_words, is_map, quality_map
 from ddpm_utils.restoration_experiment import RestorationExperiment
@@ -154,11 +153,7 @@ def write_results(entries: Sequence[Entry], chains: Sequence[Chain], folder: Pat
     paths = write_table(table, folder) if len(table) else []
     parameters = {name for entry in entries for name in entry.experiment.identity | entry.values}
     if paths and is_map(table, parameters):
-        picture = io.BytesIO()
-        figure = quality_map(table, samples)
-        figure.savefig(picture, format="png")
-        plt.close(figure)
-        contents = {"map.png": picture.getvalue(), "map.txt": in_words(table).encode()}
+        contents = {"map.png": to_png(quality_map(table, samples), colours=256), "map.txt": in_words(table).encode()}
         for name, content in contents.items():
             write_bytes(folder / name, content)
             paths.append(folder / name)

@@ -46,8 +46,8 @@ ALLOWED: dict[str, set[str]] = {
     "progress": {"engines", "jobs"},
     "quality_map": {"ledger", "plots"},
     "sweep": {
-        *("checkpoints", "data", "engines", "experiment", "grid", "jobs", "parameters", "provenance", "quality_map"),
-        *("restoration_experiment", "table", "training_setup"),
+        *("checkpoints", "data", "engines", "experiment", "grid", "jobs", "parameters", "plots", "provenance"),
+        *("quality_map", "restoration_experiment", "table", "training_setup"),
     },
     "site": {"checkpoints", "experiment", "table"},
     "forward": {"schedules"},
