@@ -12,6 +12,7 @@ from ddpm_utils.data import Dataset
 from ddpm_utils.experiment import LEAN, PUBLISHED, Experiment
 from ddpm_utils.runs import Run
 from ddpm_utils.sampling import MatchedStart, sample
+from ddpm_utils.sealed import read_csv
 
 SAMPLES = 2000
 LOW_BETA = Experiment(**PUBLISHED["low β"], dataset="mnist")
@@ -26,7 +27,7 @@ def fid_text(fid: float, low: float, high: float) -> str:
 
 def time_to_quality() -> Section:
     """Full ancestral sampling against few calls: FIDs as recorded, times measured now."""
-    table = pd.read_csv(LOW_BETA.shipped_folder / "calls.csv")
+    table = read_csv(LOW_BETA.shipped_folder / "calls.csv")
     full = table[table.calls == LOW_BETA.T].iloc[0]
     few = table[table.calls < LOW_BETA.T].sort_values(["calls", "fid"])
     enough = few[few.fid <= 1.05 * full.fid]
@@ -65,7 +66,7 @@ def from_scratch() -> Section:
     digits = lean.load_data()
     if digits.name != "mnist":
         raise RuntimeError("this needs the full MNIST.")
-    recorded = pd.read_csv(LOW_BETA.shipped_folder / "calls.csv")
+    recorded = read_csv(LOW_BETA.shipped_folder / "calls.csv")
     best = recorded.loc[recorded.fid.idxmin()]
     epoch = LOW_BETA.load_decoder("shipped").description["epoch"]
     column = f"FID of {SAMPLES} samples"

@@ -16,6 +16,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+REMEDY = "restore it with git checkout, or delete its folder to train again"
 SCALE = ".scale"  # ends the name of what 8-bit weights are to be multiplied by
 
 
@@ -73,10 +74,10 @@ def load(path: Path) -> tuple[dict[str, Tensor], dict]:
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}.") from error
     except (OSError, safetensors.SafetensorError) as error:
-        raise CheckpointError(f"{path} is damaged or truncated ({error}).") from error
+        raise CheckpointError(f"{path} is damaged or truncated ({error}): {REMEDY}.") from error
     text = metadata.get("description", "")
     if metadata.get("sha256") != digest(tensors, text):
-        raise CheckpointError(f"{path} is damaged: its content does not match its sha256.")
+        raise CheckpointError(f"{path} is damaged (its content does not match its sha256): {REMEDY}.")
     return tensors, json.loads(text)
 
 

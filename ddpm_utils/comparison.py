@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pandas as pd
 from torch import Tensor
 
-from ddpm_utils import checkpoints, metrics
+from ddpm_utils import checkpoints, metrics, sealed
 from ddpm_utils.classifier import load_classifier
 from ddpm_utils.data import Part
 from ddpm_utils.experiment import Experiment
@@ -156,7 +156,8 @@ def record_comparison(
     weights = checkpoints.digest(decoder.network.state_dict())
     kept = experiment.run_folder / f"{choice}-{samples}-{weights[:12]}-{dataset.sha256[:12]}.csv"
     wanted = {(name, method.spacing, calls): (name, method, calls) for name, method, calls in points}
-    rows = [row for row in read_rows(kept) if (row.sampler, row.spacing, row.calls) in wanted]
+    before = read_rows(kept, "delete it to measure again")
+    rows = [row for row in before if (row.sampler, row.spacing, row.calls) in wanted]
     for row in rows:
         del wanted[row.sampler, row.spacing, row.calls]
     start = MatchedStart(dataset.train.images, schedule)
@@ -170,10 +171,13 @@ def record_comparison(
 
 
 def to_csv(rows: Sequence[Row]) -> bytes:
-    """Rows as CSV."""
-    return pd.DataFrame(rows, columns=Row._fields).to_csv(index=False).encode()
+    """Rows as CSV, with a seal."""
+    return sealed.to_csv(pd.DataFrame(rows, columns=Row._fields))
 
 
-def read_rows(path: Path) -> list[Row]:
-    """What `to_csv` wrote to a file; none if there is no file."""
-    return [Row(*row) for row in pd.read_csv(path).itertuples(index=False)] if path.exists() else []
+def read_rows(path: Path, remedy: str = sealed.RESTORE) -> list[Row]:
+    """A file of what `to_csv` returned; none if there is no file.
+
+    Arguments and errors as for `sealed.read_json`.
+    """
+    return [Row(*row) for row in sealed.read_csv(path, remedy).itertuples(index=False)] if path.exists() else []

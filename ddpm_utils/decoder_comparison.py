@@ -4,7 +4,6 @@ The CNN of part 1, the lean U-Net made for CPUs and the U-Net of the published s
 two U-Nets are also the hot half of the published pair, whose cold half are the blurs of `restoration_recording`.
 """
 
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -20,7 +19,9 @@ from ddpm_utils.evaluation import NO_SIGNAL, START_SEED, reconstruct, reverse
 from ddpm_utils.experiment import Experiment
 from ddpm_utils.ledger import to_text
 from ddpm_utils.restoration_evaluation import SHOWN, Judge
+from ddpm_utils.runs import read_history
 from ddpm_utils.sampling import estimate, sample
+from ddpm_utils.sealed import read_json, write_json
 from ddpm_utils.shipping import ledger_for, minutes_alone, named_data, require_finished, ship_weights
 from ddpm_utils.training import validate, validation_steps
 from ddpm_utils.training_setup import Decoder
@@ -82,8 +83,7 @@ def record_decoders(*, on_progress: Callable[[str], None] = print, **sizes: int)
             remember = ledger_for("compared", experiment, dataset, decoder, sizes, on_progress)
             found = remember("all", lambda e=experiment, d=dataset, n=decoder: measure(e, d, n, **sizes))
             entries[group].append(found)
-    text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
-    checkpoints.write_bytes(SHIPPED, text.encode())
+    write_json(SHIPPED, entries)
     return SHIPPED
 
 
@@ -105,7 +105,7 @@ def measure(experiment: Experiment, dataset: Dataset, decoder: Decoder, *, image
     return {
         "network": experiment.network,
         "epochs": experiment.epochs,
-        "minutes": minutes_alone(experiment.run_folder / "losses.csv"),
+        "minutes": minutes_alone([record.seconds for record in read_history(experiment.run_folder)]),
         "weights sha256": checkpoints.digest(network.state_dict()),
         "parameters": sum(p.numel() for p in network.parameters()),
         "ms per image": milliseconds(decoder, test[:128]),
@@ -131,8 +131,12 @@ def milliseconds(decoder: Decoder, images: torch.Tensor, repeats: int = 7) -> fl
 
 
 def load_decoders() -> dict[str, list[dict]]:
-    """What `record_decoders` wrote: the measured decoders by group of `COMPARED`."""
-    return json.loads(SHIPPED.read_text(encoding="utf-8"))
+    """What `record_decoders` wrote: the measured decoders by group of `COMPARED`.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    return read_json(SHIPPED)
 
 
 def decoder_table(entries: list[dict]) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.error import YAMLError
 
 from ddpm_utils.experiment import Experiment
 from ddpm_utils.notebooks import parameters_of
@@ -64,9 +64,9 @@ def read_grid(path: Path) -> list[Entry]:
         content = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}).") from error
-    except (MarkedYAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}: {error.problem}" if mark else f": {error}"
+    except (YAMLError, ValueError) as error:
+        mark, reason = getattr(error, "problem_mark", None), str(error).partition("\n")[0]
+        where = f", line {mark.line + 1}: {error.problem}" if mark else f": {reason}"
         raise ValueError(f"{path} is not valid YAML{where}.") from error
     problems: list[str] = []
     entries = _entries(content, problems)

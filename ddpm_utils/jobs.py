@@ -1,6 +1,6 @@
 """Notebooks as jobs: executed by papermill, recognised when they need not be executed again, told of as events."""
 
-import json
+import contextlib
 import os
 import shutil
 import tempfile
@@ -15,12 +15,12 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 from traitlets.config import Config
 
-from ddpm_utils.checkpoints import write_bytes
+from ddpm_utils.checkpoints import CheckpointError, write_bytes
 from ddpm_utils.grid import make_experiment
 from ddpm_utils.notebooks import without_exercises
 from ddpm_utils.provenance import made_of
+from ddpm_utils.sealed import METADATA, read_notebook, seal_notebook
 
-METADATA = "ddpm_utils"  # the key of what we note in an executed notebook
 LOCK_SECONDS = 10  # a killed process is given so long to die before another one takes over
 
 
@@ -135,11 +135,14 @@ def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event
             message = f"{type(error).__name__}: {error}"
         else:
             failed.unlink(missing_ok=True)
-            os.replace(unfinished, job.target)
+            seal_notebook(unfinished, job.target)
             return Event(*title, "done", seconds=executed.metadata.papermill["duration"])
         break
     if unfinished.exists():
-        os.replace(unfinished, failed)
+        try:
+            seal_notebook(unfinished, failed)
+        except (ValueError, CheckpointError):  # a full disk, say
+            os.replace(unfinished, failed)
     return Event(*title, "failed", message=message)
 
 
@@ -176,7 +179,7 @@ def _execute_unless_done(job: Job, threads: int, tell: Callable[[Event], None]) 
     if found and found["made_of"] == here:
         return Event(job.folder.name, job.notebook, "kept", seconds=found["seconds"])
     stamp = job.folder / "training.sha256"
-    if not stamp.exists() or stamp.read_text(encoding="utf-8") != here["training"]:
+    if not stamp.exists() or stamp.read_bytes() != here["training"].encode():
         for executed in job.folder.glob("*.ipynb"):
             executed.unlink()
         shutil.rmtree(job.output / "data" / "runs", ignore_errors=True)
@@ -186,12 +189,13 @@ def _execute_unless_done(job: Job, threads: int, tell: Callable[[Event], None]) 
 
 
 def find(job: Job) -> dict | None:
-    """What an executed notebook was made of, and how many seconds it took; None if it is not there, or damaged."""
-    try:
-        metadata = json.loads(job.target.read_text(encoding="utf-8"))["metadata"]
-        return {"made_of": metadata[METADATA]["made_of"] or {}, "seconds": metadata["papermill"]["duration"]}
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    """What an executed notebook was made of, and how many seconds it took; None if it is not there, or altered."""
+    with contextlib.suppress(CheckpointError):
+        content, is_sealed = read_notebook(job.target)
+        if is_sealed:
+            metadata = content["metadata"]
+            return {"made_of": metadata[METADATA]["made_of"] or {}, "seconds": metadata["papermill"]["duration"]}
+    return None
 
 
 def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:

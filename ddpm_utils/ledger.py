@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ddpm_utils.checkpoints import CheckpointError, write_bytes
 from ddpm_utils.data import scale
+from ddpm_utils.sealed import read_json, write_json
 
 
 class Ledger:
@@ -29,16 +28,13 @@ class Ledger:
 
     def __init__(self, path: Path):
         self.path = path
-        try:
-            self.results = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-        except ValueError as error:
-            raise CheckpointError(f"{path} is damaged ({error}): delete it to measure again.") from error
+        self.results = read_json(path, "delete it to measure again") if path.exists() else {}
 
     def __call__(self, name: str, compute: Callable[[], Any]) -> Any:
         """The result of that name, computed and kept if it is not there; what JSON can hold."""
         if name not in self.results:
             self.results[name] = compute()
-            write_bytes(self.path, json.dumps(self.results, ensure_ascii=False).encode())
+            write_json(self.path, self.results, indent=None)
         return self.results[name]
 
 

@@ -4,22 +4,24 @@ Images come in the project's range [−0.5, 0.5]; piq sees them in [0, 1]. FID a
 so that one pass of a feature extractor serves FID, KID, floor and interval.
 """
 
+import hashlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from pickle import UnpicklingError
 from urllib.error import URLError
 
 import piq
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
 from torchmetrics.image.kid import KernelInceptionDistance
 
 Images = Float[Tensor, "n 1 28 28"]
 Features = Float[Tensor, "n width"]
 RealFeatures = Float[Tensor, "m width"]
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # of its file, URL_INCEPTION_V3
 PROTOCOLS = ("corrected", "published")
 PUBLISHED_BATCH = 512  # the report's RMSE is the root of the mean over a batch of so many images
 
@@ -86,21 +88,29 @@ def features(extractor: Callable[[Tensor], Tensor], images: Images, batch_size: 
 def inception_extractor(weights: str | Path) -> Callable[[Tensor], Tensor]:
     """torchmetrics' Inception-v3, 2048 features; images are repeated to three channels and cast to bytes.
 
+    The library loads weights with pickle, which could run any code: no other file than torch-fidelity's gets there.
+
     Args:
         weights: "download" for torch-fidelity's weights (downloaded once, then cached), or a local file of them.
 
     Raises:
-        OSError: if they cannot be downloaded or read; the sentence says why.
+        OSError: if they cannot be downloaded or read, or their sha256 is another; the sentence says why.
     """
-    path = None if weights == "download" else str(weights)
+    path = Path(weights)
+    if weights == "download":
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(URL_INCEPTION_V3).name
     try:
-        network = NoTrainInceptionV3("inception-v3-compat", ["2048"], path)
+        if weights == "download" and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), progress=False)
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
     except (URLError, OSError) as error:
         origin = "downloaded" if weights == "download" else f"read from {weights}"
         reason = getattr(error, "reason", error)  # of a URLError, what it was raised for
         raise OSError(f"Inception's weights cannot be {origin}: {getattr(reason, 'strerror', reason)}.") from error
-    except (RuntimeError, KeyError, TypeError, ValueError, EOFError, UnpicklingError) as error:
-        raise OSError(f"{weights} does not hold torch-fidelity's Inception weights.") from error
+    if found != INCEPTION_SHA256:
+        raise OSError(f"{path} does not hold torch-fidelity's Inception weights (its sha256 is another): delete it.")
+    network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(path))
 
     def extract(images: Images) -> Features:
         return network((to_unit(images) * 255).byte().expand(-1, 3, -1, -1))[0]

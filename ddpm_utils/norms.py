@@ -3,11 +3,9 @@
 Three epochs each on the low-β schedule, where the chain's start differs from N(0, I) most.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import torch
 
 from ddpm_utils import analysis, checkpoints, metrics
@@ -18,6 +16,8 @@ from ddpm_utils.exact import AffineDecoder
 from ddpm_utils.experiment import PUBLISHED, Experiment
 from ddpm_utils.forward import diffuse
 from ddpm_utils.ledger import to_text
+from ddpm_utils.runs import read_history
+from ddpm_utils.sealed import read_csv, read_json, write_json
 from ddpm_utils.shipping import named_data
 from ddpm_utils.training import generator_for
 from ddpm_utils.training_setup import NETWORKS, Decoder
@@ -54,23 +54,27 @@ def record_norms(on_progress: Callable[[str], None] = print) -> Path:
         decoder = experiment.load_decoder("run" if experiment is EXPERIMENTS[0] else "shipped")
         epochs = decoder.description["epoch"]
         on_progress(f"{OPTIONS[experiment.network]}, {epochs} epochs: {decoder.source}")
-        folder = experiment.shipped_folder if experiment is finished else experiment.run_folder
+        shipped = experiment.shipped_folder / "losses.csv"
+        history = read_csv(shipped).itertuples() if experiment is finished else read_history(experiment.run_folder)
         entries[f"{OPTIONS[experiment.network]}, {epochs} epochs"] = {
             "network": experiment.network,
             "weights": decoder.description | {"sha256": checkpoints.digest(decoder.network.state_dict())},
             "data sha256": dataset.sha256,
-            "losses": pd.read_csv(folder / "losses.csv").validation_loss[:epochs].tolist(),
+            "losses": [record.validation_loss for record in history][:epochs],
             "sight": sight(experiment, dataset, decoder),
             "starts": starts(experiment, dataset, decoder),
         }
-    text = json.dumps(entries, indent=1, ensure_ascii=False) + "\n"
-    checkpoints.write_bytes(SHIPPED, text.encode())
+    write_json(SHIPPED, entries)
     return SHIPPED
 
 
 def load_norms() -> dict[str, dict]:
-    """What `record_norms` wrote, by LayerNorm option and epochs."""
-    return json.loads(SHIPPED.read_text(encoding="utf-8"))
+    """What `record_norms` wrote, by LayerNorm option and epochs.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
+    return read_json(SHIPPED)
 
 
 def sight(experiment: Experiment, dataset: Dataset, decoder: Decoder, *, images: int = 256) -> dict:

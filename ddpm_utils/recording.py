@@ -9,7 +9,6 @@ and `record_explanations` adds
     explained.json        what notebook 04 explains Table 1 with (see `explanations`)
 """
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -27,7 +26,8 @@ from ddpm_utils.evaluation import RESTORE_SEED, degrade, evaluate, generate
 from ddpm_utils.experiment import LEAN, PUBLISHED, Experiment
 from ddpm_utils.explanations import explain
 from ddpm_utils.sampling import ancestral, sample
-from ddpm_utils.shipping import check_sizes, ledger_for, named_data
+from ddpm_utils.sealed import read_csv, read_json, write_json
+from ddpm_utils.shipping import check_sizes, ledger_for, named_data, ship_losses
 from ddpm_utils.table import footnotes, table_1, to_markdown
 from ddpm_utils.training_setup import Decoder
 
@@ -52,7 +52,7 @@ def load_recorded(experiment: Experiment) -> Recorded | None:
     """Read what `record` wrote for this schedule and network, or None if there is nothing.
 
     Raises:
-        CheckpointError: if the pictures are damaged.
+        CheckpointError: if a file is damaged.
     """
     folder = experiment.shipped_folder
     if not (folder / "results.json").exists():
@@ -60,12 +60,10 @@ def load_recorded(experiment: Experiment) -> Recorded | None:
     pictures, _ = checkpoints.load(folder / "pictures.safetensors")
     explained = folder / "explained.json"
     return Recorded(
-        json.loads((folder / "results.json").read_text(encoding="utf-8")),
-        pd.read_csv(folder / "losses.csv"),
+        read_json(folder / "results.json"),
+        read_csv(folder / "losses.csv"),
         {name: tensor.float() for name, tensor in pictures.items()},
-        json.loads(explained.read_text(encoding="utf-8"))
-        if (explained := folder / "explained.json").exists()
-        else None,
+        read_json(explained) if explained.exists() else None,
     )
 
 
@@ -119,8 +117,7 @@ def record(experiment: Experiment, *, on_progress: Callable[[str], None] = print
             remember=ledger_for("measured", experiment, dataset, decoder, SIZES | sizes, on_progress),
         ),
     }
-    text = json.dumps(results, indent=2, ensure_ascii=False) + "\n"
-    checkpoints.write_bytes(folder / "results.json", text.encode())
+    write_json(folder / "results.json", results, indent=2)
     return folder
 
 
@@ -147,7 +144,7 @@ def record_explanations(experiment: Experiment, *, on_progress: Callable[[str], 
         **explain(experiment, dataset, decoder, sizes, remember),
     }
     path = experiment.shipped_folder / "explained.json"
-    checkpoints.write_bytes(path, (json.dumps(found, indent=1, ensure_ascii=False) + "\n").encode())
+    write_json(path, found)
     return path
 
 
@@ -158,7 +155,7 @@ def ship(experiment: Experiment, dataset: Dataset, on_progress: Callable[[str], 
     """
     folder, run = experiment.shipped_folder, experiment.run_folder
     best, label = checkpoints.load(run / "best.safetensors")
-    checkpoints.write_bytes(folder / "losses.csv", (run / "losses.csv").read_bytes())
+    ship_losses(experiment)
     pictures = folder / "pictures.safetensors"
     if pictures.exists() and checkpoints.load(pictures)[1] == label:
         return

@@ -3,7 +3,6 @@
 `record_restoration` writes data/checkpoints/<slug>/results.json for one restoration, see `restoration_evaluation`.
 """
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from ddpm_utils import checkpoints, data
 from ddpm_utils.classifier import load_classifier
 from ddpm_utils.restoration_evaluation import evaluate_restoration
 from ddpm_utils.restoration_experiment import DEGRADATIONS, RestorationExperiment
+from ddpm_utils.sealed import read_csv, read_json, write_json
 from ddpm_utils.shipping import check_sizes, ledger_for, minutes_alone, named_data, ship_weights
 
 EPOCHS = {"blur": 42}  # 30 minutes of one core, as the coursework's main model
@@ -72,17 +72,20 @@ def record_restoration(
     results = {
         "experiment": experiment.identity,
         "weights": decoder.description | {"sha256": checkpoints.digest(decoder.network.state_dict())},
-        "minutes": minutes_alone(folder / "losses.csv"),
+        "minutes": minutes_alone(read_csv(folder / "losses.csv").seconds),
         **evaluate_restoration(experiment, dataset, decoder.network, **sizes, remember=remember),
         "data sha256": dataset.sha256,
         "classifier sha256": load_classifier()[1]["sha256"],
     }
-    text = json.dumps(results, indent=1, ensure_ascii=False) + "\n"
-    checkpoints.write_bytes(folder / "results.json", text.encode())
+    write_json(folder / "results.json", results)
     return folder
 
 
 def load_results(experiment: RestorationExperiment) -> dict | None:
-    """What `record_restoration` wrote, or None if there is nothing."""
+    """What `record_restoration` wrote, or None if there is nothing.
+
+    Raises:
+        CheckpointError: if the file is damaged.
+    """
     path = experiment.shipped_folder / "results.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+    return read_json(path) if path.exists() else None

@@ -129,6 +129,16 @@ class Run:
         self.history = [EpochRecord(*row) for row in state["history"]]
 
 
+def read_history(folder: Path) -> list[EpochRecord]:
+    """The history of the run in a folder, as its state tells it; losses.csv is for people, and never read.
+
+    Raises:
+        CheckpointError: if there is no run, or its state is damaged.
+    """
+    _, state = checkpoints.load(folder / "last.safetensors")
+    return [EpochRecord(*row) for row in state["history"]]
+
+
 def losses_csv(history: list[EpochRecord]) -> str:
     """The history as CSV with the columns epoch, train_loss, validation_loss, seconds."""
     text = io.StringIO()

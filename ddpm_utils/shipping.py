@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -11,6 +11,8 @@ from ddpm_utils import checkpoints
 from ddpm_utils.classifier import load_classifier
 from ddpm_utils.data import DataError, Dataset
 from ddpm_utils.ledger import Ledger
+from ddpm_utils.runs import EpochRecord, read_history
+from ddpm_utils.sealed import to_csv
 from ddpm_utils.training_setup import Decoder, TrainingSetup
 
 
@@ -52,8 +54,14 @@ def ship_weights(experiment: TrainingSetup) -> Path:
     path = folder / "weights.safetensors"
     if not (path.exists() and checkpoints.load(path)[1] == label):  # a run that is shipped already stays as it is
         checkpoints.save(path, checkpoints.compress(best), label)
-    checkpoints.write_bytes(folder / "losses.csv", (run / "losses.csv").read_bytes())
+    ship_losses(experiment)
     return folder
+
+
+def ship_losses(experiment: TrainingSetup) -> None:
+    """Write a run's history to the shipped folder as losses.csv, with its seal."""
+    table = pd.DataFrame(read_history(experiment.run_folder), columns=EpochRecord._fields)
+    checkpoints.write_bytes(experiment.shipped_folder / "losses.csv", to_csv(table))
 
 
 def require_finished(experiment: TrainingSetup) -> None:
@@ -62,23 +70,22 @@ def require_finished(experiment: TrainingSetup) -> None:
     Raises:
         CheckpointError: if there is no run, or it is not finished.
     """
-    path = experiment.run_folder / "losses.csv"
-    if not path.exists():
-        raise checkpoints.CheckpointError(f"{path.parent} holds no run: train it first.")
-    done, label = len(pd.read_csv(path)), checkpoints.load(path.parent / "best.safetensors")[1]
+    folder = experiment.run_folder
+    if not (folder / "best.safetensors").exists():
+        raise checkpoints.CheckpointError(f"{folder} holds no run: train it first.")
+    done, label = len(read_history(folder)), checkpoints.load(folder / "best.safetensors")[1]
     wanted = max(experiment.epochs, label.get("epochs", 0))
     if done < wanted:
-        raise checkpoints.CheckpointError(f"{path.parent} has made {done} of {wanted} epochs: finish it first.")
+        raise checkpoints.CheckpointError(f"{folder} has made {done} of {wanted} epochs: finish it first.")
 
 
-def minutes_alone(losses: Path) -> float:
+def minutes_alone(seconds: Sequence[float] | pd.Series) -> float:
     """How long a training takes that has the machine for itself: its fastest epoch, times its epochs.
 
     Args:
-        losses: its losses.csv.
+        seconds: of each epoch.
     """
-    seconds = pd.read_csv(losses).seconds
-    return round(len(seconds) * seconds.min() / 60, 1)
+    return round(len(seconds) * min(seconds) / 60, 1)
 
 
 def ledger_for(

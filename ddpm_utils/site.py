@@ -3,7 +3,6 @@
 Equations become MathML, figures are part of their pages, and a policy in each page forbids every request.
 """
 
-import base64
 import html
 import io
 import os
@@ -16,7 +15,6 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import jinja2
-import nbformat
 import pandas as pd
 from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
@@ -24,6 +22,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from ddpm_utils.checkpoints import write_bytes
 from ddpm_utils.experiment import PUBLISHED, Experiment
+from ddpm_utils.sealed import read_json, read_notebook
 from ddpm_utils.table import SPREAD, to_text
 
 TEMPLATES = Path(__file__).with_name("share") / "site"
@@ -66,7 +65,7 @@ class Cell(NamedTuple):
 def build_site(folder: Path, target: Path) -> Path:
     """Write an index and one page for each notebook `<experiment>/NN_name.ipynb` of a folder, all or nothing.
 
-    The index shows the folder's map.png (its alternative text is in map.txt) and results.csv, if there are such.
+    The index shows the table and the map of the folder's results.json, if there is one (see `sweep.write_table`).
 
     Args:
         target: the site's folder; replaced as a whole.
@@ -76,7 +75,7 @@ def build_site(folder: Path, target: Path) -> Path:
 
     Raises:
         ValueError: if there are no executed notebooks, or the target is something else than a site.
-        CheckpointError: if a page cannot be written.
+        CheckpointError: if a notebook or the results are damaged, or a page cannot be written.
     """
     experiments = executed(folder)
     if not experiments:
@@ -102,7 +101,7 @@ def executed(folder: Path) -> dict[str, list[Page]]:
     for path in sorted(folder.glob("*/[0-9][0-9]_*.ipynb")):
         if path.stem.endswith(UNFINISHED):
             continue
-        cells = nbformat.read(path, as_version=4).cells
+        cells = read_notebook(path)[0].get("cells", ())
         if path.stem.endswith(FAILED) or any(cell.get("execution_count") for cell in cells):
             experiments.setdefault(path.parent.name, []).append(Page(path))
     return experiments
@@ -110,8 +109,9 @@ def executed(folder: Path) -> dict[str, list[Page]]:
 
 def index_page(folder: Path, experiments: Mapping[str, Sequence[Page]]) -> str:
     """The first page: the map, the table, and links to all others."""
-    picture, words = folder / "map.png", folder / "map.txt"
-    columns, rows, shared = results(folder / "results.csv")
+    path = folder / "results.json"
+    found = read_json(path, "`ddpm run` and `ddpm sweep` write it anew") if path.exists() else {}
+    columns, rows, shared = results(found.get("results.csv", ""))
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     titles = {Experiment(**published).title: Experiment(**published).slug for published in PUBLISHED.values()}
     anchors = {title: name for title, name in titles.items() if name in experiments}
@@ -121,18 +121,17 @@ def index_page(folder: Path, experiments: Mapping[str, Sequence[Page]]) -> str:
         columns=columns,
         rows=rows,
         shared=shared,
-        map=base64.b64encode(picture.read_bytes()).decode() if picture.exists() else None,
-        map_text=words.read_text(encoding="utf-8") if words.exists() else "Sample quality over β and T",
+        map=found.get("map.png"),
+        map_text=found.get("map.txt"),
     )
 
 
-def results(path: Path) -> tuple[list[str], list[list[Cell]], dict[str, Cell]]:
+def results(text: str) -> tuple[list[str], list[list[Cell]], dict[str, Cell]]:
     """The columns and rows of a table in CSV, spreads beside their values; and what is the same in all rows.
 
-    All three are empty if the table is empty or missing.
+    All three are empty if the table is.
     """
-    text = path.read_text(encoding="utf-8").strip() if path.exists() else ""
-    if not text:
+    if not text.strip():
         return [], [], {}
     table = pd.read_csv(io.StringIO(text))
     columns = [column for column in table if not column.endswith(SPREAD)]

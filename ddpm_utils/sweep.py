@@ -1,6 +1,6 @@
 """The notebooks as a batch: what a grid of experiments executes, and one table of what came out."""
 
-import json
+import base64
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -17,11 +17,13 @@ from ddpm_utils.plots import to_png
 from ddpm_utils.provenance import made_of
 from ddpm_utils.quality_map import in_words, is_map, quality_map
 from ddpm_utils.restoration_experiment import RestorationExperiment
+from ddpm_utils.sealed import read_json, write_json
 from ddpm_utils.table import LIVE, to_markdown
 from ddpm_utils.training_setup import output
 
 EVALUATION = "04_evaluation"  # leaves the results
 ABOUT = ("experiment", "source", "protocol")  # of a row, told otherwise in a sweep's table
+SEALED = "results.json"  # all of it once more, sealed
 FIRST_MINUTE = "first-minute"  # the run that the main job trains from scratch
 
 
@@ -96,7 +98,7 @@ def results(entries: Iterable[Entry], chains: Iterable[Chain]) -> tuple[pd.DataF
         if not last or not is_done(last):
             continue
         path = last.output / entry.experiment.table_path.relative_to(output())
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, f"delete {last.target} to execute it again")
         alpha = {"alpha_T": entry.experiment.noise_schedule.alpha[-1].item()} if last.notebook == EVALUATION else {}
         about = {"experiment": entry.name} | entry.experiment.identity | entry.values | alpha
         for row in content["rows"]:
@@ -139,33 +141,45 @@ def main_job(experiments: Iterable[Experiment], folder: Path, values: dict) -> l
 def rows_of(experiments: Sequence[Experiment]) -> pd.DataFrame:
     """The rows that notebook 04 left for each experiment, in one table: Table 1 of the report, completed."""
     paths = [experiment.table_path for experiment in experiments]
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in paths if path.exists()]
+    found = [read_json(path, "execute notebook 04 again") for path in paths if path.exists()]
     return pd.DataFrame([row for content in found for row in content["rows"]])
 
 
 def write_results(entries: Sequence[Entry], chains: Sequence[Chain], folder: Path) -> list[Path]:
-    """Write what the finished experiments measured: results.csv, results.md, and map.png if β and T are what varies.
+    """Write what the finished experiments measured: a table (see `write_table`), with a map if β and T are what varies.
 
     Returns:
         the paths of what was written.
+
+    Raises:
+        CheckpointError: if what an experiment left is damaged.
     """
     table, samples = results(entries, chains)
-    paths = write_table(table, folder) if len(table) else []
     parameters = {name for entry in entries for name in entry.experiment.identity | entry.values}
-    if paths and is_map(table, parameters):
-        contents = {"map.png": to_png(quality_map(table, samples), colours=256), "map.txt": in_words(table).encode()}
-        for name, content in contents.items():
-            write_bytes(folder / name, content)
-            paths.append(folder / name)
-    for name in ("results.csv", "results.md", "map.png", "map.txt"):
+    picture, words = b"", ""
+    if len(table) and is_map(table, parameters):
+        picture, words = to_png(quality_map(table, samples), colours=256), in_words(table)
+    paths = write_table(table, folder, picture, words) if len(table) else []
+    for name in ("results.csv", "results.md", "map.png", "map.txt", SEALED):
         if folder / name not in paths:
             (folder / name).unlink(missing_ok=True)  # of other code, or another grid
     return paths
 
 
-def write_table(table: pd.DataFrame, folder: Path) -> list[Path]:
-    """Write a table as results.csv (all digits) and results.md (rounded); returns their paths."""
-    paths = [folder / "results.csv", folder / "results.md"]
-    write_bytes(paths[0], table.to_csv(index=False).encode())
-    write_bytes(paths[1], (to_markdown(table) + "\n").encode())
-    return paths
+def write_table(table: pd.DataFrame, folder: Path, picture: bytes = b"", words: str = "") -> list[Path]:
+    """Write results.csv (all digits), results.md (rounded), map.png and map.txt for people, and all of it for `site`.
+
+    Args:
+        picture, words: the map, if there is one.
+
+    Returns:
+        the paths.
+    """
+    texts = {"results.csv": table.to_csv(index=False), "results.md": to_markdown(table) + "\n"}
+    if picture:
+        texts["map.txt"] = words
+        write_bytes(folder / "map.png", picture)
+    for name, text in texts.items():
+        write_bytes(folder / name, text.encode())
+    write_json(folder / SEALED, texts | {"map.png": base64.b64encode(picture).decode()})
+    return [folder / name for name in (*texts, *(["map.png"] if picture else []), SEALED)]

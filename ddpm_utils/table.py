@@ -6,8 +6,8 @@ from collections.abc import Mapping
 import pandas as pd
 
 from ddpm_utils import metrics
-from ddpm_utils.checkpoints import write_bytes
 from ddpm_utils.experiment import Experiment
+from ddpm_utils.sealed import write_json
 from ddpm_utils.training_setup import TrainingSetup
 
 REPORT = {  # the report's Table 1, by (schedule, beta, T)
@@ -66,7 +66,7 @@ def save_results(experiment: TrainingSetup, table: pd.DataFrame, samples: Mappin
         samples: images by a name such as their start, as `ledger.to_text` keeps them.
     """
     content = {"rows": json.loads(table.to_json(orient="records")), "samples": samples}
-    write_bytes(experiment.table_path, json.dumps(content, ensure_ascii=False, indent=1).encode())
+    write_json(experiment.table_path, content)
 
 
 def to_markdown(table: pd.DataFrame) -> str:

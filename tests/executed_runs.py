@@ -1,10 +1,11 @@
 """What batches of notebooks leave, in small: two experiments, a notebook that failed, a table of results and a map."""
 
-import base64
 from pathlib import Path
 
 import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from ddpm_utils.sealed import write_json
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
 EXPERIMENTS = ("beta0.001-T2000", "beta0.1-T200")
@@ -65,7 +66,6 @@ def write_runs(folder: Path) -> Path:
         path = folder / f"{name}.ipynb"
         path.parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(notebook, path)
-    (folder / "results.csv").write_text(RESULTS, encoding="utf-8")
-    (folder / "map.png").write_bytes(base64.b64decode(PIXEL))
-    (folder / "map.txt").write_text("FID falls from left to right.", encoding="utf-8")
+    results = {"results.csv": RESULTS, "map.png": PIXEL, "map.txt": "FID falls from left to right."}
+    write_json(folder / "results.json", results)
     return folder

@@ -1,4 +1,3 @@
-import pandas as pd
 import pytest
 import torch
 
@@ -8,6 +7,7 @@ from ddpm_utils.comparison import METHODS, Method, Row, fewest_calls, points_for
 from ddpm_utils.experiment import PUBLISHED, Experiment
 from ddpm_utils.sampling import Noise, ddim
 from ddpm_utils.schedules import SPACINGS, constant
+from ddpm_utils.sealed import read_csv
 
 
 @pytest.mark.parametrize("calls", [1, 2, 3, 10])
@@ -110,7 +110,7 @@ def test_needs_shipped_weights(output):
 
 
 def test_the_spacings_are_those_that_did_best_on_validation_digits():
-    table = pd.read_csv(Experiment(**PUBLISHED["low β"]).shipped_folder / "spacings.csv")
+    table = read_csv(Experiment(**PUBLISHED["low β"]).shipped_folder / "spacings.csv")
     assert set(table.spacing) == set(SPACINGS)
     ranks = table.assign(rank=table.groupby(["sampler", "calls"]).fid.rank())
     mean = ranks.groupby(["sampler", "spacing"])["rank"].mean()

@@ -122,6 +122,8 @@ def test_each_problem_has_its_sentence(tmp_path, text, problem):
         ("experiments: [", r"grid.yaml is not valid YAML, line 1: "),
         ("experiments:\n  - {T: 1, T: 2}\n", r'is not valid YAML, line 2: found duplicate key "T"'),
         ("experiments: !!python/object/apply:os.system [ls]", "is not valid YAML, line 1: "),
+        ("experiments: \0", "is not valid YAML: unacceptable character #x0000: special characters are not allowed"),
+        ("experiments: 2026-13-45", "is not valid YAML: month must be in 1..12"),
     ],
 )
 def test_what_is_no_plain_yaml_is_refused(tmp_path, text, sentence):

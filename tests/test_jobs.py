@@ -8,8 +8,9 @@ import nbformat
 import pytest
 
 from ddpm_utils import jobs
-from ddpm_utils.jobs import METADATA, Event, Job, execute, execute_chain, find
+from ddpm_utils.jobs import Event, Job, execute, execute_chain, find
 from ddpm_utils.provenance import made_of
+from ddpm_utils.sealed import METADATA, seal_notebook
 
 VALUES = {"beta": 0.1, "T": 3}
 
@@ -28,7 +29,9 @@ def executed(monkeypatch) -> list[Job]:
         found.append(job)
         notebook = nbformat.v4.new_notebook()
         notebook.metadata = {METADATA: {"made_of": job.made_of}, "papermill": {"duration": 7.0}}
-        job.target.write_text(nbformat.writes(notebook), encoding="utf-8")
+        unfinished = job.target.with_suffix(".unfinished.ipynb")
+        unfinished.write_text(nbformat.writes(notebook), encoding="utf-8")
+        seal_notebook(unfinished, job.target)
         return Event(job.folder.name, job.notebook, "done", seconds=7.0)
 
     monkeypatch.setattr(jobs, "execute", pretend)
@@ -85,7 +88,14 @@ def test_what_is_done_is_kept(job, executed):
     assert len(executed) == 1
 
 
-@pytest.mark.parametrize("damage", [lambda text: text[:-30], lambda text: "", lambda text: "[]", lambda text: "{}"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(lambda text: text[:-30], lambda text: "", lambda text: "[]", lambda text: "{}"),
+        lambda text: text.replace("7.0", "8.0"),  # another number
+        lambda text: text.replace('"sha256"', '"sha255"'),  # no seal
+    ],
+)
 def test_a_damaged_one_is_executed_again(job, executed, damage):
     states([job])
     job.target.write_text(damage(job.target.read_text(encoding="utf-8")), encoding="utf-8")

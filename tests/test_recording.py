@@ -1,6 +1,5 @@
 """A run becomes what the project ships: float16 weights, results of just these, kept part by part."""
 
-import json
 import shutil
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from ddpm_utils.experiment import Experiment
 from ddpm_utils.recording import load_recorded, record, record_explanations
 from ddpm_utils.reproduction import Step, plan, reproduce
 from ddpm_utils.restoration_recording import FINE_TUNED, LARGE, TRAINED
+from ddpm_utils.sealed import read_json
 from ddpm_utils.shipping import ledger_for
 from ddpm_utils.table import table_1, to_markdown
 from ddpm_utils.training_setup import Decoder
@@ -85,7 +85,7 @@ def test_explanations_are_recorded_for_shipped_weights(experiment, monkeypatch):
     monkeypatch.setattr(recording, "explain", lambda *arguments: {"β": arguments[4]("β", lambda: 1)})
     path = record_explanations(experiment, on_progress=lambda line: None)
     recorded = load_recorded(experiment)
-    assert json.loads(path.read_text(encoding="utf-8")) == recorded.explained
+    assert read_json(path) == recorded.explained
     assert recorded.explained["β"] == 1
     assert recorded.explained["weights sha256"] == recorded.results["weights"]["sha256"]
     assert recorded.explained["data sha256"] == recorded.results["data sha256"]

@@ -3,6 +3,7 @@ import torch
 
 from ddpm_utils.checkpoints import CheckpointError
 from ddpm_utils.restoration_experiment import DEGRADATIONS, RestorationExperiment
+from ddpm_utils.sealed import read_csv
 from ddpm_utils.shipping import ship_weights
 
 
@@ -71,7 +72,7 @@ def test_ships_a_finished_run_only(output, monkeypatch):
         pass
     ship_weights(experiment)
     assert experiment.load_decoder("shipped").description["degradation"] == "downsampling"
-    assert len((shipped / "losses.csv").read_text().splitlines()) == 3
+    assert list(read_csv(shipped / "losses.csv").epoch) == [1, 2]
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)

@@ -1,7 +1,5 @@
 """What is recorded of part 2: results of the shipped weights, complete, and tables of them."""
 
-import json
-
 import pytest
 
 from ddpm_utils import checkpoints, decoder_comparison, restoration_recording
@@ -11,6 +9,7 @@ from ddpm_utils.experiment import Experiment
 from ddpm_utils.restoration_experiment import RestorationExperiment
 from ddpm_utils.restoration_recording import FINE_TUNED, LARGE, TRAINED, load_results, record_restoration
 from ddpm_utils.restoration_tables import published_pair, restored_table, starts_table
+from ddpm_utils.sealed import read_json
 
 SMALL = {"images": 20, "calls": 2, "calls_of_new": 1}
 
@@ -53,7 +52,7 @@ def test_records_resumes_and_refuses(output, digits, monkeypatch):
         pass
     lines = []
     path = record_restoration(experiment, on_progress=lines.append, **SMALL)
-    results = json.loads((path / "results.json").read_text(encoding="utf-8"))
+    results = read_json(path / "results.json")
     assert results == load_results(experiment)
     assert "downsampling, T = 4: restored, algorithm 2" in lines
     monkeypatch.setattr("ddpm_utils.restoration_evaluation._restored", None)  # nothing is measured twice

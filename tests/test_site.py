@@ -13,6 +13,7 @@ from nbconvert.filters.markdown_mistune import MarkdownWithMath
 
 from ddpm_utils.__main__ import main
 from ddpm_utils.notebooks import numbered
+from ddpm_utils.sealed import write_json
 from ddpm_utils.site import Renderer, build_site, mathml
 
 PAGES = ["01_forward_process.html", "03_sampling.html"], ["01_forward_process.html", "02_training.failed.html"]
@@ -159,11 +160,9 @@ def test_the_main_jobs_rows_lead_to_its_notebooks(tmp_path):
 
 def test_works_without_table_and_map(tmp_path):
     folder = write_runs(tmp_path)
-    for name in ("map.png", "map.txt"):
-        (folder / name).unlink()
-    (folder / "results.csv").write_text("\n")  # of a job whose notebooks all failed
+    write_json(folder / "results.json", {"results.csv": "\n", "map.png": ""})  # of a job whose notebooks all failed
     index = soup(build_site(folder, tmp_path / "site"))
-    (folder / "results.csv").unlink()
+    (folder / "results.json").unlink()
     assert soup(build_site(folder, tmp_path / "site")) == index
     assert index.select("table, figure") == []
     assert len(index.select("dd a")) == 4

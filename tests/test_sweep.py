@@ -1,7 +1,6 @@
 """A sweep: what a grid executes, what is left of it after a kill, and its table."""
 
 import csv
-import json
 import os
 import signal
 import subprocess
@@ -20,8 +19,8 @@ from ddpm_utils.checkpoints import load
 from ddpm_utils.data import PROJECT
 from ddpm_utils.experiment import Experiment
 from ddpm_utils.grid import read_grid
-from ddpm_utils.jobs import METADATA
 from ddpm_utils.ledger import to_text
+from ddpm_utils.sealed import METADATA, read_json, seal_notebook, write_json
 from ddpm_utils.sweep import is_done, main_job, plan, prospects, results, write_results
 
 TRAINING = {"network": "lean_unet", "batch_size": 64, "learning_rate": 0.002, "lr_schedule": "one_cycle", "epochs": 2}
@@ -54,16 +53,17 @@ def pretended(grid, output):
             notebook = nbformat.v4.new_notebook()
             notebook.metadata = {METADATA: {"made_of": job.made_of}, "papermill": {"duration": 7.0}}
             job.folder.mkdir(parents=True, exist_ok=True)
-            job.target.write_text(nbformat.writes(notebook), encoding="utf-8")
+            executed = job.folder / "executed.ipynb"
+            executed.write_text(nbformat.writes(notebook), encoding="utf-8")
+            seal_notebook(executed, job.target)
         rows = [
             {"source": source, "protocol": protocol, "test loss": loss, "FID N(0, I)": 10.0 * number + 1}
             for source, loss in (("recorded, 9 epochs", 9.0), ("this run", float(number)))
             for protocol in ("corrected", "published")
         ]
         path = chain[0].output / "data" / "runs" / entry.experiment.slug / "table.json"
-        path.parent.mkdir(parents=True)
         samples = {"standard": to_text(torch.zeros(16, 1, 28, 28))}
-        path.write_text(json.dumps({"rows": rows, "samples": samples}), encoding="utf-8")
+        write_json(path, {"rows": rows, "samples": samples})
     return entries, chains, folder
 
 
@@ -110,7 +110,8 @@ def test_the_table_has_a_row_for_each_finished_experiment(pretended):
     assert list(table["test loss"]) == [0.0, 1.0, 2.0]  # this run's, not the recorded one's
     assert table["alpha_T"].tolist() == pytest.approx([0.99**20, 0.99**50, 0.9**20])
     paths = write_results(entries, chains, folder)
-    assert [path.name for path in paths] == ["results.csv", "results.md", "map.png", "map.txt"]
+    assert [path.name for path in paths] == ["results.csv", "results.md", "map.txt", "map.png", "results.json"]
+    assert read_json(paths[-1])["results.csv"] == paths[0].read_text(encoding="utf-8")
     pd.testing.assert_frame_equal(pd.read_csv(paths[0]), table, check_dtype=False)
     assert (folder / "map.txt").read_text(encoding="utf-8").startswith("Samples and their FID for 2 β times 2 T")
 
