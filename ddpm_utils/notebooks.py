@@ -1,7 +1,6 @@
 """The committed notebooks: where they are, what parameters they take, and how they are executed again."""
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,7 +11,9 @@ import nbformat
 import papermill
 from nbformat import NotebookNode
 
+from ddpm_utils.checkpoints import write_bytes
 from ddpm_utils.data import PROJECT
+from ddpm_utils.sealed import METADATA, fingerprint
 
 NOTEBOOKS = PROJECT / "notebooks"
 STRIPPED_KEYS = "metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution"
@@ -48,6 +49,12 @@ def without_exercises(name: str) -> NotebookNode:
     return notebook
 
 
+def outputs_sha256(notebook: NotebookNode) -> str:
+    """sha256 of the code cells with their outputs: a committed notebook notes it, so that no output can be edited."""
+    cells = [[cell.source, cell.outputs] for cell in notebook.cells if cell.cell_type == "code"]
+    return fingerprint(cells)
+
+
 def refresh() -> None:
     """Execute the committed notebooks from top to bottom at their default parameters, and strip them."""
     for path in [*numbered(), NOTEBOOKS / "app.ipynb"]:
@@ -57,4 +64,6 @@ def refresh() -> None:
             papermill.execute_notebook(str(path), str(executed), kernel_name="python3")
             keep = ["--keep-output", "--keep-count", "--extra-keys", STRIPPED_KEYS]
             subprocess.run([sys.executable, "-m", "nbstripout", *keep, str(executed)], check=True)
-            shutil.copyfile(executed, path)
+            notebook = nbformat.read(executed, as_version=4)
+            notebook.metadata[METADATA] = {"outputs": outputs_sha256(notebook)}
+            write_bytes(path, (nbformat.writes(notebook) + "\n").encode())

@@ -19,7 +19,7 @@ METADATA = "ddpm_utils"  # the key of what we note in an executed notebook
 RESTORE = "restore it with git checkout, or record it again"
 
 
-def fingerprint(content: dict) -> str:
+def fingerprint(content: dict | list) -> str:
     """sha256 of what JSON can hold, in its order."""
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 

@@ -38,7 +38,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "panels": {"cold", "live_densities", "live_images", "live_training", "precomputed", "widgets"},
     "student": {"checkpoints", "notebooks"},
-    "notebooks": {"data"},
+    "notebooks": {"checkpoints", "data", "sealed"},
     "provenance": {"classifier", "data", "notebooks", "partners", "training_setup"},
     "parameters": {"cold", "data", "schedules", "training_setup"},
     "grid": {"experiment", "notebooks", "parameters", "restoration_experiment", "training_setup"},
