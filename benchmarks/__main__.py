@@ -1,12 +1,10 @@
 """Measure everything and write benchmarks/results.md, and its summary into the README: `make bench`."""
 
 import argparse
-import re
 
 from benchmarks import batch, quality, resources, speed
-from benchmarks.report import markdown, measure
+from benchmarks.report import markdown, measure, publish
 from ddpm_utils import data
-from ddpm_utils.checkpoints import write_bytes
 from ddpm_utils.data import PROJECT
 
 PARTS = {
@@ -22,7 +20,6 @@ PARTS = {
     "sweep": batch.efficiency,
 }
 RESULTS = PROJECT / "benchmarks" / "results.md"
-MARKED = re.compile(r"(<!-- benchmarks -->\n).*(<!-- end of benchmarks -->)", re.DOTALL)
 
 
 def main() -> None:
@@ -35,13 +32,9 @@ def main() -> None:
             parser.error(f"there is no part {name!r}; there are {', '.join(PARTS)}.")
     print(data.load("mnist").source)  # downloaded now, if it can be, so that all contenders see the same data
     sections = measure({name: PARTS[name] for name in names or PARTS})
-    summary, report = markdown("Benchmarks", sections)
-    print(f"\n{report}")
+    print(f"\n{markdown('Benchmarks', sections)[1]}")
     if not names:
-        write_bytes(RESULTS, report.encode())
-        readme = PROJECT / "README.md"
-        text = MARKED.sub(lambda found: f"{found[1]}{summary}\n{found[2]}", readme.read_text(encoding="utf-8"))
-        write_bytes(readme, text.encode())
+        publish("benchmarks", sections, RESULTS)
 
 
 if __name__ == "__main__":

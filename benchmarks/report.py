@@ -13,6 +13,8 @@ import torch
 
 from benchmarks.networks import bfloat16_is_fast
 from benchmarks.section import Section, Verdict
+from ddpm_utils.checkpoints import write_bytes
+from ddpm_utils.data import PROJECT
 
 
 def measure(parts: Mapping[str, Callable[[], Section]]) -> list[Section]:
@@ -27,6 +29,20 @@ def measure(parts: Mapping[str, Callable[[], Section]]) -> list[Section]:
             sections.append(Section(name, pd.DataFrame(), reason, (Verdict(name, "", reason),)))
         print(f"{name}: {time.monotonic() - started:.0f} s", flush=True)
     return sections
+
+
+def marked(name: str) -> re.Pattern:
+    """Where the README shows the summary of that name."""
+    return re.compile(rf"(<!-- {name} -->\n).*(<!-- end of {name} -->)", re.DOTALL)
+
+
+def publish(name: str, sections: list[Section], path: Path) -> None:
+    """Write the report of that name to its file, and its summary into the README."""
+    summary, report = markdown(name.capitalize(), sections)
+    write_bytes(path, report.encode())
+    readme = PROJECT / "README.md"
+    text = marked(name).sub(lambda found: f"{found[1]}{summary}\n{found[2]}", readme.read_text(encoding="utf-8"))
+    write_bytes(readme, text.encode())
 
 
 def machine() -> str:

@@ -1,10 +1,9 @@
-"""Try to break it: `make stress`, `make mutants` and `make soak`. Each writes <command>.md beside this file."""
+"""Try to break it: make stress, mutants, soak. Each writes <command>.md here, and its summary into the README."""
 
 import argparse
 import importlib
 
-from benchmarks.report import markdown, measure
-from ddpm_utils.checkpoints import write_bytes
+from benchmarks.report import markdown, measure, publish
 from ddpm_utils.data import PROJECT
 
 COMMANDS = {
@@ -28,10 +27,9 @@ def main() -> None:
             parser.error(f"there is no part {part!r} of {chosen.command}; there are {', '.join(known)}.")
     modules = {part: importlib.import_module(f"reliability.{part}") for part in chosen.parts or known}
     sections = measure({part: module.report for part, module in modules.items()})
-    _, report = markdown(chosen.command.capitalize(), sections)
-    print(f"\n{report}")
+    print(f"\n{markdown(chosen.command.capitalize(), sections)[1]}")
     if not chosen.parts:
-        write_bytes(FOLDER / f"{chosen.command}.md", report.encode())
+        publish(chosen.command, sections, FOLDER / f"{chosen.command}.md")
 
 
 if __name__ == "__main__":
