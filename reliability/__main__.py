@@ -7,7 +7,7 @@ from benchmarks.report import markdown, measure, publish
 from ddpm_utils.data import PROJECT
 
 COMMANDS = {
-    "stress": ("kills", "bad_disk", "bad_bytes", "bad_parameters"),
+    "stress": ("kills", "bad_disk", "bad_bytes", "bad_parameters", "determinism"),
     "mutants": ("mutants",),
     "soak": ("soak",),
 }

@@ -1,0 +1,77 @@
+"""The same numbers again: a sweep repeated, by other workers, in another order; samples in other batches, on threads."""
+
+import hashlib
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from benchmarks.section import Section, Verdict
+from ddpm_utils.comparison import METHODS
+from ddpm_utils.experiment import Experiment
+from ddpm_utils.sampling import sample
+from reliability import work
+
+TOLERANCE = 1e-4
+TURNED = work.GRID.replace("  02_training:\n", "") + "  02_training:\n"
+SWEEPS = {
+    "the same again": (work.GRID, "2"),
+    "by one worker instead of two": (work.GRID, "1"),
+    "notebook 04 before notebook 02": (TURNED, "2"),
+}
+
+
+def outcome(folder: Path, grid: str, workers: str) -> dict[str, str]:
+    """What a sweep leaves, by its file: every tensor, loss and number of its table, and every figure."""
+    folder.mkdir()
+    (folder / "grid.yaml").write_text(grid, encoding="utf-8")
+    process = work.start(["ddpm", "sweep", str(folder / "grid.yaml"), "--workers", workers], folder)
+    if process.wait() != 0:
+        raise RuntimeError((folder / work.LOG).read_text(encoding="utf-8")[-500:])
+    figures = {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.rglob("*.png")}
+    return work.left(folder) | figures
+
+
+def drawn(batch_size: int, threads: int) -> Tensor:
+    """Ten samples of shipped weights, a seed each."""
+    experiment = Experiment(**work.NETWORK)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        network = experiment.load_decoder("shipped").network
+        sampler = METHODS["ancestral, posterior σ²"](network, experiment.noise_schedule, 20)
+        return sample(sampler, range(10), batch_size=batch_size)[0]
+    finally:
+        torch.set_num_threads(before)
+
+
+def report() -> Section:
+    """See the module."""
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="determinism-") as folder:
+        first = outcome(Path(folder) / "first", work.GRID, "2")
+        for number, (what, (grid, workers)) in enumerate(SWEEPS.items()):
+            other = outcome(Path(folder) / str(number), grid, workers)
+            same = sum(first.get(name) == value for name, value in other.items())
+            rows.append({"what": f"a sweep, {what}", "the same bits": f"{same} of {len(first.keys() | other)} files"})
+    samples = drawn(10, 1)
+    for what, other in {
+        "in batches of 3 instead of 10": drawn(3, 1),
+        "on two threads instead of one": drawn(10, 2),
+    }.items():
+        rows.append(
+            {"what": f"ten samples, {what}", "largest difference of a pixel": f"{(other - samples).abs().max():.1e}"}
+        )
+    batches = (drawn(3, 1) - samples).abs().max().item()
+    equal = sum(row.get("the same bits", "").split(" files")[0] == f"{len(first)} of {len(first)}" for row in rows)
+    note = (
+        "Two experiments times notebooks 02 and 04, one thread each. Files are checkpoints (but for the seconds that "
+        "epochs took), the sweep's table, and all figures. Samples: the shipped lean U-Net, 20 calls."
+    )
+    verdicts = (
+        Verdict("sweeps that leave the same bits", f"{len(SWEEPS)} of {len(SWEEPS)}", f"{equal} of {len(SWEEPS)}"),
+        Verdict("samples do not depend on the batch", f"≤ {TOLERANCE:g}", f"{batches:.1e}"),
+    )
+    return Section("The same numbers again", pd.DataFrame(rows).fillna(""), note, verdicts)
