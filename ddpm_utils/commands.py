@@ -196,7 +196,9 @@ def clean() -> None:
     """Delete what runs have written: data/runs. Downloads, shipped weights and figures stay."""
     from ddpm_utils.training_setup import output
 
-    shutil.rmtree(output() / "data" / "runs", ignore_errors=True)
+    folder = output() / "data" / "runs"
+    if folder.exists():
+        shutil.rmtree(folder)
 
 
 def relative(path: Path) -> str:
