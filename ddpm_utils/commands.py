@@ -197,8 +197,12 @@ def clean() -> None:
     from ddpm_utils.training_setup import output
 
     folder = output() / "data" / "runs"
-    if folder.exists():
+    try:
         shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # names a file without its folder
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def relative(path: Path) -> str:

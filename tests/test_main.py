@@ -53,7 +53,7 @@ def test_trains_and_resumes(tmp_path, monkeypatch, capsys):
 
 def test_a_disk_that_refuses_is_one_sentence(tmp_path, monkeypatch, capsys):
     def refused(path):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "a file in it")
 
     monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
     (tmp_path / "data" / "runs").mkdir(parents=True)
