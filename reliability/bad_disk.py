@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import tempfile
@@ -21,7 +22,7 @@ MEGABYTES = 64  # of the disk
 PATIENCE = 300  # seconds
 FILLER = "filler"
 EPOCHS = 4
-STATES = ("full", "read-only")
+ALMOST = "1 MB left"  # too little for a checkpoint
 
 
 class Case(NamedTuple):
@@ -30,6 +31,7 @@ class Case(NamedTuple):
     name: str
     command: Callable[[Path], Sequence[str]]  # for a folder (see `work.start`)
     begins: str = ""  # with the files of that folder, of those that `good_disk` makes
+    states: tuple[str, ...] = ("full", "read-only")
     again: bool = True  # whether it is done again when there is space
 
 
@@ -54,13 +56,13 @@ def site(folder: Path) -> list[str]:
 
 
 CASES = (
-    Case("training", training, "half trained"),
+    Case("training", training, "half trained", ("full", ALMOST, "read-only")),
     Case("ledger", sampling, "half sampled"),
-    Case("sweep", one_experiment),
+    Case("sweep", one_experiment, "", ("full", ALMOST, "read-only")),
     Case("sweep's table", one_experiment, "swept"),
     Case("site", site, "swept"),
     Case("student edition", lambda _: ["ddpm", "student"]),
-    Case("clean", lambda _: ["ddpm", "clean"], "half trained", again=False),
+    Case("clean", lambda _: ["ddpm", "clean"], "half trained", ("read-only",), again=False),
 )
 
 
@@ -91,13 +93,15 @@ def _mount(command: list[str]) -> None:
 
 
 def spoil(state: str, disk: Path) -> None:
-    """Fill a disk to its last byte, or let nobody write to it."""
+    """Fill a disk to its last byte, or almost, or let nobody write to it."""
     if state == "read-only":
         _mount(["mount", "-o", "remount,ro", str(disk)])
         return
     with contextlib.suppress(OSError), (disk / FILLER).open("wb", buffering=0) as file:
         while True:
             file.write(bytes(4096))
+    if state == ALMOST:
+        os.truncate(disk / FILLER, (disk / FILLER).stat().st_size - 2**20)
 
 
 def mend(state: str, disk: Path) -> None:
@@ -211,14 +215,14 @@ def report() -> Section:
         return Section(title, pd.DataFrame(), reason, (Verdict(title, "", reason),))
     with tempfile.TemporaryDirectory(prefix="good-disk-") as good:
         expected = good_disk(Path(good))
-        pairs = [(case, state) for case in CASES for state in STATES if case.again or state == "read-only"]
+        pairs = [(case, state) for case in CASES for state in case.states]
         with ThreadPoolExecutor(2) as pool:
             rows = list(pool.map(lambda pair: row(*pair, expected.get(pair[0].name), Path(good)), pairs))
     note = (
-        f"A tmpfs of {MEGABYTES} MB, filled to its last byte or mounted read-only (root may write to folders without "
-        "write permission, so that these would show nothing). *Untouched*: whatever was there before has the same "
-        "bytes. *Then*: with space again, the same command ends well and leaves what a good disk has, bit for bit but "
-        "for dates and seconds."
+        f"A tmpfs of {MEGABYTES} MB, filled to its last byte, or but for 1 MB, which is too little for a checkpoint, "
+        "or mounted read-only (root may write to folders without write permission: these would show nothing). "
+        "*Untouched*: whatever was there before has the same bytes. *Then*: with space again, the same command ends "
+        "well and leaves what a good disk has, bit for bit but for dates and seconds."
     )
     fine = sum(holds(found) for found in rows)
     what = "a bad disk: one sentence, nothing lost, and it goes on"

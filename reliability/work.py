@@ -156,8 +156,8 @@ def damaged(folder: Path) -> list[Path]:
 
 
 def temporary(folder: Path) -> set[Path]:
-    """Files of `write_bytes` that have not become what they were to be."""
-    return {path for path in folder.rglob(".*") if path.is_file() and path.name != ".lock"}
+    """Files and folders that have not become what they were to be."""
+    return {path for path in folder.rglob(".*") if path.name != ".lock"}
 
 
 if __name__ == "__main__":
