@@ -64,6 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
         return function(**options) or 0
     except (ValueError, CheckpointError, DataError, FloatingPointError) as error:
         sentence = f"ddpm: {error}"
+    except OSError as error:  # a folder that cannot be made, a disk that is full, …
+        sentence = f"ddpm: {error.filename or 'a file'}: {error.strerror or error}."
     except KeyboardInterrupt:
         sentence = "\nddpm: stopped; what was saved is kept, and the same command goes on from there."
     if os.environ.get("LOCAL_RANK", "0") == "0":  # of the processes that `accelerate launch` starts, one speaks

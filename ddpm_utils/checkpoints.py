@@ -5,10 +5,12 @@ that was cut short, flipped a bit or belongs to something else is refused in one
 """
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
 import tempfile
+import time
 from pathlib import Path
 
 import safetensors
@@ -18,6 +20,7 @@ from torch import Tensor, nn
 
 REMEDY = "restore it with git checkout, or delete its folder to train again"
 SCALE = ".scale"  # ends the name of what 8-bit weights are to be multiplied by
+LEFT_OVER_SECONDS = 3600  # a temporary file that old is of a process that was killed, and not being written
 
 
 class CheckpointError(Exception):
@@ -34,6 +37,7 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_over(path)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -47,6 +51,14 @@ def write_bytes(path: Path, content: bytes) -> None:
         if temporary is not None:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+
+
+def _remove_left_over(path: Path) -> None:
+    """Delete the temporary files of `write_bytes` for this path that a kill left there; others may be in use."""
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.????????"):
+        with contextlib.suppress(FileNotFoundError):  # another process was faster
+            if time.time() - temporary.stat().st_mtime > LEFT_OVER_SECONDS:
+                temporary.unlink()
 
 
 def save(path: Path, tensors: dict[str, Tensor], description: dict) -> None:

@@ -219,7 +219,13 @@ def clean() -> None:
     """Delete what runs have written: data/runs. Downloads, shipped weights and figures stay."""
     from ddpm_utils.training_setup import output
 
-    shutil.rmtree(output() / "data" / "runs", ignore_errors=True)
+    folder = output() / "data" / "runs"
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # names a file without its folder
+        raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def relative(path: Path) -> str:

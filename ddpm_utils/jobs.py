@@ -133,6 +133,7 @@ def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event
                 continue
         except Exception as error:  # a full disk, say: the other experiments go on
             message = f"{type(error).__name__}: {error}"
+            unfinished.unlink(missing_ok=True)  # it may have been cut short
         else:
             failed.unlink(missing_ok=True)
             seal_notebook(unfinished, job.target)

@@ -2,6 +2,7 @@
 
 import re
 
+from ddpm_utils.checkpoints import write_bytes
 from ddpm_utils.commands import relative, train_experiment
 from ddpm_utils.data import PROJECT
 
@@ -94,7 +95,7 @@ def table() -> None:
         if places == 0:
             raise ValueError(f"{relative(readme)} must hold the lines '<!-- {name} -->' and '<!-- end of {name} -->'.")
         print(tables)
-    readme.write_text(text, encoding="utf-8")
+    write_bytes(readme, text.encode())
 
 
 def classifier() -> None:

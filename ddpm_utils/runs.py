@@ -89,7 +89,10 @@ class Run:
         self.save()
 
     def save(self) -> None:
-        """Write what is needed to resume, and the history as losses.csv."""
+        """Write the history as losses.csv, and what is needed to resume.
+
+        In this order: a run that is killed in between makes its last epoch again, and losses.csv, too.
+        """
         if not self.folder:
             return
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
@@ -98,8 +101,8 @@ class Run:
         if self.average:
             tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         state = {"step": self.step, "epoch_losses": self.epoch_losses, "history": self.history}
-        checkpoints.save(self.folder / "last.safetensors", tensors, {"run": self.description} | state)
         checkpoints.write_bytes(self.folder / "losses.csv", losses_csv(self.history).encode())
+        checkpoints.save(self.folder / "last.safetensors", tensors, {"run": self.description} | state)
 
     def _load(self) -> None:
         path = self.folder / "last.safetensors"

@@ -7,7 +7,6 @@ import html
 import io
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -90,7 +89,8 @@ def build_site(folder: Path, target: Path) -> Path:
             for page in pages:
                 write_bytes(site / experiment / page.name, notebook_page(page, pages, experiment).encode())
         write_bytes(site / "index.html", index_page(folder, experiments).encode())
-        shutil.rmtree(target, ignore_errors=True)
+        if target.exists():
+            os.replace(target, Path(temporary) / "old")  # in one step: half a site would be taken for something else
         os.replace(site, target)
     return target / "index.html"
 

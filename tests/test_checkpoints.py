@@ -1,5 +1,6 @@
 import errno
 import os
+import time
 
 import pytest
 import safetensors.torch
@@ -117,6 +118,19 @@ def test_interrupt_leaves_the_old_file(path, monkeypatch):
         checkpoints.save(path, {}, {})
     assert path.read_bytes() == before
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_a_kill_left_is_deleted_later(path):
+    """A temporary file that was written just now may be another process's."""
+    old, young, other = (
+        path.with_name(name) for name in (f".{path.name}.abcdefgh", f".{path.name}.ABCDEFGH", ".other")
+    )
+    for temporary in (old, young, other):
+        temporary.write_bytes(b"half")
+    for temporary in (old, other):
+        os.utime(temporary, (time.time() - checkpoints.LEFT_OVER_SECONDS - 60,) * 2)
+    checkpoints.write_bytes(path, b"whole")
+    assert {found.name for found in path.parent.iterdir()} == {path.name, young.name, other.name}
 
 
 def test_a_folder_that_cannot_be(path):

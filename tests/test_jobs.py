@@ -1,7 +1,10 @@
 """A notebook as a job: executed as a whole or not at all, recognised afterwards, redone if what made it has changed."""
 
+import errno
 import json
+import os
 import re
+from pathlib import Path
 
 import filelock
 import nbformat
@@ -66,6 +69,17 @@ def test_a_failed_one_is_kept_apart(job):
     assert sorted(path.name for path in job.folder.glob("*.ipynb")) == ["01_forward_process.failed.ipynb"]
     partial = nbformat.read(job.folder / "01_forward_process.failed.ipynb", as_version=4)
     assert any(output.output_type == "error" for cell in partial.cells for output in cell.get("outputs", ()))
+
+
+def test_what_a_full_disk_cut_short_is_not_kept(job, monkeypatch):
+    def no_space(notebook, path, **options):
+        Path(path).write_text('{"cells": [', encoding="utf-8")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(jobs.papermill, "execute_notebook", no_space)
+    event = execute(job, 1)
+    assert (event.state, event.message) == ("failed", "OSError: [Errno 28] No space left on device")
+    assert list(job.folder.glob("*.ipynb")) == []
 
 
 def test_a_kernel_that_dies_has_one_more_chance(job, monkeypatch):

@@ -1,5 +1,8 @@
 """The ddpm command: parameters, refusals, training from a terminal, and what it writes into the README."""
 
+import errno
+import os
+
 import pytest
 
 from ddpm_utils.__main__ import main, parse
@@ -48,6 +51,17 @@ def test_trains_and_resumes(tmp_path, monkeypatch, capsys):
     assert not folder.exists()
 
 
+def test_a_disk_that_refuses_is_one_sentence(tmp_path, monkeypatch, capsys):
+    def refused(path):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), "a file in it")
+
+    monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
+    (tmp_path / "data" / "runs").mkdir(parents=True)
+    monkeypatch.setattr("shutil.rmtree", refused)
+    assert main(["clean"]) == 1
+    assert capsys.readouterr().err == f"ddpm: {tmp_path / 'data' / 'runs'}: Read-only file system.\n"
+
+
 def test_readme_shows_the_recorded_tables():
     readme = (PROJECT / "README.md").read_text(encoding="utf-8")
     assert f"<!-- results -->\n{recorded_table()}\n<!-- end of results -->" in readme
@@ -63,6 +77,19 @@ def test_tables_fill_their_places(before, tmp_path, monkeypatch):
     readme.write_text(places.format(before, before), encoding="utf-8")
     assert main(["table"]) == 0
     assert readme.read_text(encoding="utf-8") == places.format(f"{recorded_table()}\n", f"{readme_tables()}\n")
+
+
+def test_a_full_disk_leaves_the_readme(tmp_path, monkeypatch, capsys):
+    def no_space(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("ddpm_utils.maintenance.PROJECT", tmp_path)
+    monkeypatch.setattr("ddpm_utils.checkpoints.os.fsync", no_space)
+    text = "<!-- results -->\n<!-- end of results --><!-- restorations -->\n<!-- end of restorations -->"
+    (tmp_path / "README.md").write_text(text, encoding="utf-8")
+    assert main(["table"]) == 1
+    assert "could not be saved (No space left on device); nothing was changed." in capsys.readouterr().err
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
 
 
 def test_table_refuses_a_readme_without_a_place(tmp_path, monkeypatch, capsys):

@@ -178,6 +178,23 @@ def test_command_replaces_the_site_as_a_whole(tmp_path, output, capsys):
     assert [path.name for path in folder.iterdir() if path.name.startswith(".")] == []
 
 
+def test_a_site_that_is_replaced_is_never_half_there(tmp_path, monkeypatch):
+    """A kill at the last moment: the old site stays as a whole, and can be replaced by the next."""
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    folder = write_runs(tmp_path / "runs")
+    build_site(folder, tmp_path / "site")
+    before = {path: path.read_bytes() for path in (tmp_path / "site").rglob("*.html")}
+    with monkeypatch.context() as patch:
+        patch.setattr("ddpm_utils.site.os.replace", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            build_site(folder, tmp_path / "site")
+    assert {path: path.read_bytes() for path in (tmp_path / "site").rglob("*.html")} == before
+    build_site(folder, tmp_path / "site")
+
+
 def test_refusals_are_one_sentence(tmp_path, capsys):
     assert main(["site", str(tmp_path / "missing")]) == 1
     assert "holds no executed notebooks: `make run` makes those of data/runs" in capsys.readouterr().err

@@ -332,6 +332,30 @@ def test_losses_csv(images, validation, tmp_path):
     assert [float(row["validation_loss"]) for row in rows] == [record.validation_loss for record in run.history]
 
 
+@pytest.mark.parametrize("write", range(1, 11))
+def test_stopped_at_any_write_and_resumed_it_leaves_the_same_files(write, images, validation, tmp_path, monkeypatch):
+    """Three epochs write ten files; the process ends before one of them is there."""
+
+    def left(folder):
+        tensors = {path.name: checkpoints.load(path)[0] for path in folder.glob("*.safetensors")}
+        rows = [row[:3] for row in csv.reader((folder / "losses.csv").read_text().splitlines())]
+        return {name: checkpoints.digest(found) for name, found in tensors.items()}, rows
+
+    def stop_there(path, content):
+        written.append(path)
+        if len(written) == write:
+            raise KeyboardInterrupt
+        write_bytes(path, content)
+
+    go(Run(Tiny(), folder=tmp_path / "alone", snapshots=[2]), images, validation)
+    written, write_bytes = [], checkpoints.write_bytes
+    monkeypatch.setattr(checkpoints, "write_bytes", stop_there)
+    with pytest.raises(KeyboardInterrupt):
+        go(Run(Tiny(), folder=tmp_path / "stopped", snapshots=[2]), images, validation)
+    go(Run(Tiny(), folder=tmp_path / "stopped", snapshots=[2]), images, validation)
+    assert left(tmp_path / "stopped") == left(tmp_path / "alone")
+
+
 # Validation
 
 
