@@ -1,4 +1,4 @@
-"""The same numbers again: a sweep repeated, by other workers, in another order; samples in other batches, on threads."""
+"""The same numbers again: a sweep repeated, by other workers, in another order; samples in other batches, threads."""
 
 import hashlib
 import tempfile

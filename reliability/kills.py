@@ -1,7 +1,6 @@
 """Kill anywhere: SIGKILL at random moments of training, sampling and sweeps, which then go on to the same bits."""
 
 import contextlib
-import json
 import os
 import signal
 import subprocess
@@ -21,6 +20,7 @@ import psutil
 from benchmarks.section import Section, Verdict
 from ddpm_utils import checkpoints
 from ddpm_utils.checkpoints import LEFT_OVER_SECONDS
+from ddpm_utils.ledger import Ledger
 from reliability import work
 from reliability.work import damaged, left, start, temporary
 
@@ -90,7 +90,7 @@ def moment_of_sampling(folder: Path) -> str:
     kept = next(folder.rglob("results-*.json"), None)
     if kept is None:
         return "before the first part"
-    done = len(json.loads(kept.read_text(encoding="utf-8")))
+    done = len(Ledger(kept).results)
     return "after the last part" if done == PARTS else "between two parts"
 
 

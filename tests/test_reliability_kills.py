@@ -1,6 +1,7 @@
 """The arithmetic of the kills and of the bad disks: what counts as a kill, as the same, as spoiled, as one sentence."""
 
 import hashlib
+import json
 import os
 import signal
 import subprocess
@@ -13,9 +14,11 @@ import torch
 
 from ddpm_utils import checkpoints
 from ddpm_utils.checkpoints import LEFT_OVER_SECONDS
+from ddpm_utils.sealed import SEAL, fingerprint
 from reliability import bad_disk, kills, work
 from reliability.kills import Kind, Trial
 
+EMPTY = json.dumps({SEAL: fingerprint({})})  # a ledger without entries
 TENSORS = {"weight": torch.tensor([1.0, 2.0])}
 
 
@@ -51,7 +54,7 @@ def test_a_ledger_and_a_table_are_compared_byte_by_byte(tmp_path):
 
 def test_spoiled_files_are_seen_and_temporary_ones_told_from_them(tmp_path):
     state(tmp_path)
-    (tmp_path / "results-0.json").write_text("{}")
+    (tmp_path / "results-0.json").write_text(EMPTY)
     (tmp_path / ".last.safetensors.abcdefgh").write_bytes(b"half")
     (tmp_path / "02_training.unfinished.ipynb").write_text('{"half')
     (tmp_path / ".lock").touch()
@@ -93,7 +96,7 @@ def writer(seconds: float, content: str) -> list[str]:
     return [sys.executable, "-c", code]
 
 
-def kind(monkeypatch, seconds: float, content: str = "{}") -> Kind:
+def kind(monkeypatch, seconds: float, content: str = EMPTY) -> Kind:
     """A kind of work that needs no start-up."""
 
     def start(command, folder):
@@ -105,13 +108,13 @@ def kind(monkeypatch, seconds: float, content: str = "{}") -> Kind:
 
 
 def test_a_kill_counts_and_its_work_is_compared(tmp_path, monkeypatch):
-    expected = {"results-0.json": hashlib.sha256(b"{}").hexdigest()}
+    expected = {"results-0.json": hashlib.sha256(EMPTY.encode()).hexdigest()}
     waits = [0.5, 0.5]
     trial = kills.attempt(kind(monkeypatch, 1.2), tmp_path / "same", waits, expected)
     assert trial == Trial(["writing a file", "before the first part"], True, 0, 1, 1, 0)
     leftover = tmp_path / "same" / ".results-0.json.abcdefgh"
     assert time.time() - leftover.stat().st_mtime > LEFT_OVER_SECONDS
-    other = kills.attempt(kind(monkeypatch, 1.2, "{ }"), tmp_path / "other", waits[:1], expected)
+    other = kills.attempt(kind(monkeypatch, 1.2, f"{EMPTY} "), tmp_path / "other", waits[:1], expected)
     assert (len(other.moments), other.equal) == (1, False)
 
 
