@@ -28,7 +28,7 @@ OTHER_PARAMETERS = {
     "03_sampling": [{"beta": 0.1, "T": 200, "calls": 10, "shown": 8}],
     "04_evaluation": [{"beta": 0.1, "T": 200, "calls": 8, "samples": 50, "images": 16, "weights": "shipped"}],
     "05_custom_degradation": [
-        *({"degradation": name, "calls": 5, "shown": 4} for name in ("noise", "morph", "downsampling", "fade")),
+        *({"degradation": name, "calls": 5, "shown": 4} for name in ("noise", "morph")),
         {"degradation": "blur", "sigma": 0.1, "algorithm": "1", "calls": 5},
         {"degradation": "heat", "T": 5, "severity": 4.0, "norm": 1, "algorithm": "direct"},  # trains
     ],

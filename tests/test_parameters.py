@@ -20,7 +20,7 @@ from ddpm_utils.parameters import OWN, check_parameters, problem
 from ddpm_utils.restoration_experiment import DEGRADATIONS, RestorationExperiment
 from ddpm_utils.sampling import ancestral
 
-EXAMPLES = int(os.environ.get("DDPM_EXAMPLES", 200))
+EXAMPLES = int(os.environ.get("DDPM_EXAMPLES", 100))
 pytestmark = pytest.mark.usefixtures("unchecked")
 often = settings(  # the same examples each time; `make stress` draws others
     max_examples=EXAMPLES,
