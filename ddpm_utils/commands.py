@@ -6,11 +6,13 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 from functools import partial
 from pathlib import Path
 
 from ddpm_utils.data import PROJECT
 
+PAUSE = 20  # times as long as a sweep has written its results, it does not write them again
 UNSUITED = ["@jupyter/nbgrader", "@jupyter-notebook/lab-extension"]  # JupyterLab's, which Voilà could not start
 
 
@@ -89,12 +91,17 @@ def sweep(
     for job in (job for chain in chains if chain not in waiting for job in chain if is_done(job)):
         took.setdefault(job.notebook, []).append(find(job)["seconds"])
 
+    again = 0.0  # when the results are written the next time: of many experiments that takes a while
+
     def keep(event) -> None:
-        if event.notebook in {chain[-1].notebook for chain in chains}:
+        nonlocal again
+        started = time.monotonic()
+        if event.notebook in {chain[-1].notebook for chain in chains} and started >= again:
             try:
                 write_results(entries, chains, folder)
             except Exception as error:  # the experiments go on; at the end it is tried again
                 print(f"The results could not be written ({error}).", file=sys.stderr)
+            again = time.monotonic() + PAUSE * (time.monotonic() - started)
 
     failures = []
     if waiting:

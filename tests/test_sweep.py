@@ -19,6 +19,7 @@ from ddpm_utils.checkpoints import load
 from ddpm_utils.data import PROJECT
 from ddpm_utils.experiment import Experiment
 from ddpm_utils.grid import read_grid
+from ddpm_utils.jobs import Event
 from ddpm_utils.ledger import to_text
 from ddpm_utils.sealed import METADATA, read_json, seal_notebook, write_json
 from ddpm_utils.sweep import is_done, main_job, plan, prospects, results, write_results
@@ -230,6 +231,24 @@ def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(tmp_path, monkeypatch,
     assert all(torch.equal(found[1][name], expected[1][name]) for name in expected[1])
     assert main(["sweep", str(grid)]) == 0
     assert "Experiments in the grid: 1, to be executed: 0." in capsys.readouterr().out
+
+
+def test_a_table_that_takes_long_is_not_written_all_the_time(grid, output, monkeypatch):
+    """Four experiments end at once: the table is written after the first, and at the end."""
+    written = []
+
+    def write_slowly(entries, chains, folder):
+        written.append(folder)
+        time.sleep(0.05)
+        return []
+
+    def end_at_once(chains, workers, threads):
+        yield from (Event(chain[-1].folder.name, chain[-1].notebook, "done") for chain in chains)
+
+    monkeypatch.setattr("ddpm_utils.sweep.write_results", write_slowly)
+    monkeypatch.setattr("ddpm_utils.engines.on_processes", end_at_once)
+    assert main(["sweep", str(grid)]) == 1  # nothing was really done
+    assert len(written) == 2
 
 
 def test_ctrl_c_stops_cleanly(grid, tmp_path):
