@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from queue import SimpleQueue
 
@@ -93,10 +94,9 @@ def try_all(
         def in_a_tree(module: str, source: str | None, timeout: float) -> str:
             tree = trees.get()
             try:
-                with_fault(tree, module, source)
-                return run_tests(tree, tests[module], timeout, libraries)
+                with fault(tree, module, source):
+                    return run_tests(tree, tests[module], timeout, libraries)
             finally:
-                with_fault(tree, module, path_of(project, module).read_text(encoding="utf-8"))
                 trees.put(tree)
 
         timeouts = {}
@@ -117,10 +117,17 @@ def try_all(
             pool.shutdown(cancel_futures=True)
 
 
-def with_fault(tree: Path, module: str, source: str | None) -> None:
-    """Write another source of a module into a copy of the project; none leaves it as it is."""
-    if source is not None:
-        path_of(tree, module).write_text(source, encoding="utf-8")
+@contextmanager
+def fault(tree: Path, module: str, source: str | None) -> Iterator[None]:
+    """A module has another source meanwhile; None leaves it as it is."""
+    path = path_of(tree, module)
+    original = path.read_bytes()
+    try:
+        if source is not None:
+            path.write_text(source, encoding="utf-8")
+        yield
+    finally:
+        path.write_bytes(original)
 
 
 def path_of(project: Path, module: str) -> Path:

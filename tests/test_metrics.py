@@ -1,7 +1,9 @@
 import math
+from urllib.error import URLError
 
 import pytest
 import torch
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 from ddpm_utils import metrics
 from ddpm_utils.metrics import distribution_quality, fid, fid_interval, image_quality, kid, stretch, to_unit
@@ -133,6 +135,22 @@ def test_kid():
     assert shifted_mean > 5 * shifted_deviation
 
 
+def test_kid_is_the_unbiased_distance_of_cubic_kernels():
+    """Its mean is that of all images, its deviation that of random halves, by sums over pairs written out."""
+    real, fake = normal(60, 4), normal(60, 4, seed=1) + 0.2
+
+    def distance(x, y):
+        between, of_x, of_y = ((a @ b.T / 4 + 1) ** 3 for a, b in ((x, y), (x, x), (y, y)))
+        apart = ~torch.eye(len(x), dtype=torch.bool)
+        return (of_x[apart].mean() + of_y[apart].mean() - 2 * between.mean()).item()
+
+    mean, deviation = kid(fake, real, subsets=1000)
+    assert mean == pytest.approx(distance(real, fake), abs=4 * deviation / 1000**0.5)
+    generator = torch.Generator().manual_seed(0)
+    halves = [[part[torch.randperm(60, generator=generator)[:30]] for part in (real, fake)] for _ in range(1000)]
+    assert deviation == pytest.approx(torch.tensor([distance(*half) for half in halves]).std().item(), rel=0.1)
+
+
 def test_kid_draws_from_its_seed_only():
     real, fake = normal(40, 4), normal(40, 4, seed=1)
     state = torch.get_rng_state()
@@ -164,6 +182,7 @@ def test_distribution_quality():
     assert quality["FID floor"] == fid(real[200:], real[:200])
     assert quality["FID floor"] < 0.2
     assert quality["FID"] == pytest.approx(4, rel=0.2)
+    assert (quality["KID"], quality["KID deviation"]) == kid(fake, real[:200])
     low, high = quality["FID interval"]
     assert low < quality["FID"] < high
 
@@ -210,6 +229,38 @@ def test_inception_weights_that_are_none(content, sentence, tmp_path):
         path.write_bytes(content)
     with pytest.raises(OSError, match=sentence):
         metrics.inception_extractor(path)
+
+
+def test_inception_sees_three_channels_of_bytes(monkeypatch):
+    """As torch-fidelity wants them; features are what the network gives first, a row for each image."""
+    made = []
+
+    class Network:
+        def __init__(self, name, features, path):
+            made.append((name, features, path))
+
+        def __call__(self, images):
+            assert (images.dtype, images.shape) == (torch.uint8, (3, 3, 28, 28))
+            return images[:, :, 0, 0].float(), "something else"
+
+    monkeypatch.setattr(metrics, "NoTrainInceptionV3", Network)
+    images = torch.tensor([-0.5, 0.0, 9.0]).reshape(3, 1, 1, 1).expand(3, 1, 28, 28)
+    for weights in ("download", "weights.pth"):
+        seen = metrics.inception_extractor(weights)(images)
+        assert seen.tolist() == [[0, 0, 0], [127, 127, 127], [255, 255, 255]]
+    assert [path for _, _, path in made] == [None, "weights.pth"]
+    assert {name for name, _, _ in made} == {"inception-v3-compat"}
+    for _, features, _ in made:
+        assert set(features) <= set(FeatureExtractorInceptionV3.get_provided_features_list())
+
+
+def test_inception_weights_that_cannot_be_downloaded(monkeypatch):
+    def unreachable(*_):
+        raise URLError(OSError(-2, "Name or service not known"))
+
+    monkeypatch.setattr(metrics, "NoTrainInceptionV3", unreachable)
+    with pytest.raises(OSError, match="weights cannot be downloaded: Name or service not known"):
+        metrics.inception_extractor("download")
 
 
 def test_inception_weights_of_another_network(tmp_path):

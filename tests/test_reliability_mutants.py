@@ -102,11 +102,11 @@ def test_the_sample_is_drawn_by_seed_module_and_kind(possible):
 def test_a_copy_is_given_the_fault_and_gets_its_source_back(project, tmp_path):
     tree = copy(project, tmp_path / "tree")
     assert not (tree / "data" / "runs").exists()
-    harness.with_fault(tree, "toy", "broken")
-    assert harness.path_of(tree, "toy").read_text() == "broken"
-    assert harness.path_of(project, "toy").read_text() == TOY
-    harness.with_fault(tree, "toy", None)
-    assert harness.path_of(tree, "toy").read_text() == "broken"
+    for source in ("broken", None):
+        with harness.fault(tree, "toy", source):
+            assert harness.path_of(tree, "toy").read_text() == (source or TOY)
+            assert harness.path_of(project, "toy").read_text() == TOY
+        assert harness.path_of(tree, "toy").read_text() == TOY
 
 
 def outcomes(project, chosen):
