@@ -28,7 +28,7 @@ TESTS = {
     "cold": ("cold",),
     "degradations": ("degradations", "cold"),
     "exact": ("exact", "likelihood"),
-    "metrics": ("metrics",),
+    "metrics": ("metrics", "inception"),
     "checkpoints": ("checkpoints",),
     "objectives": ("training",),
     "scalar_chain": ("scalar_chain",),
@@ -99,14 +99,17 @@ def try_all(
             finally:
                 trees.put(tree)
 
-        timeouts = {}
-        for module in dict.fromkeys(mutant.module for mutant in missing):
+        def timeout_of(module: str) -> float:
+            """From how long the tests take without a fault."""
             started = time.monotonic()
             if in_a_tree(module, None, 600) != "passed":
                 raise RuntimeError(f"the tests of {module} fail without a fault.")
-            timeouts[module] = TIMEOUT[0] + TIMEOUT[1] * (time.monotonic() - started)
+            return TIMEOUT[0] + TIMEOUT[1] * (time.monotonic() - started)
+
         pool = ThreadPoolExecutor(AT_ONCE)
         try:
+            modules = dict.fromkeys(mutant.module for mutant in missing)
+            timeouts = dict(zip(modules, pool.map(timeout_of, modules), strict=True))
             futures = {
                 pool.submit(in_a_tree, mutant.module, mutant.source, timeouts[mutant.module]): mutant
                 for mutant in missing
