@@ -38,7 +38,7 @@ TESTS = {
 """The modules, and the tests that concern them, the slow ones last: tests/test_<name>.py."""
 COUNT, FLOOR, SEED = 440, 15, 0
 AT_ONCE = 2
-TIMEOUT = (30, 5)  # seconds, and so many times what the tests need without a fault
+TIMEOUT = (20, 3)  # seconds of processor time, and so many times what the tests take without a fault
 JUDGEMENTS = PROJECT / "reliability" / "survivors.yaml"
 RUNS = PROJECT / "data" / "runs" / "mutants"
 
@@ -91,11 +91,11 @@ def try_all(
         for i in range(AT_ONCE):
             trees.put(copy(project, Path(folder).resolve() / str(i)))
 
-        def in_a_tree(module: str, source: str | None, timeout: float) -> str:
+        def in_a_tree(module: str, source: str | None, seconds: float) -> str:
             tree = trees.get()
             try:
                 with fault(tree, module, source):
-                    return run_tests(tree, tests[module], timeout, libraries)
+                    return run_tests(tree, tests[module], seconds, libraries)
             finally:
                 trees.put(tree)
 

@@ -3,8 +3,10 @@
 It must not import `ddpm_utils`: each process imports the copy's, with its fault.
 """
 
+import math
 import multiprocessing
 import os
+import resource
 import shutil
 import signal
 import sys
@@ -20,6 +22,7 @@ LIBRARIES = (
     *("diffusers.schedulers.scheduling_dpmsolver_multistep", "diffusers.schedulers.scheduling_heun_discrete"),
 )
 NOT_COPIED = (".git", ".venv", "runs", "MNIST", "FashionMNIST", "figures", "__pycache__", ".*_cache")
+WAIT = 20
 PASSED, WRONG_COPY = 10, 99
 """Exit codes: pytest's own, which are 0 … 5, begin at 10, so that no failure to begin looks like a test's."""
 
@@ -30,12 +33,13 @@ def copy(project: Path, folder: Path) -> Path:
     return folder
 
 
-def run_tests(tree: Path, tests: Sequence[str], timeout: float, libraries: Sequence[str] = LIBRARIES) -> str:
+def run_tests(tree: Path, tests: Sequence[str], seconds: float, libraries: Sequence[str] = LIBRARIES) -> str:
     """How the tests of a copy end, at the first failure: "passed", "failed" or "timeout".
 
     Args:
         tests: names of files, in this order: "forward" for tests/test_forward.py.
-        timeout: in seconds; then the process is killed with its children.
+        seconds: of processor time, so that a busy machine makes no timeouts; or, for tests that wait, `WAIT` times
+            as many by the clock.
         libraries: imported once, before any test.
 
     Raises:
@@ -43,10 +47,11 @@ def run_tests(tree: Path, tests: Sequence[str], timeout: float, libraries: Seque
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__, *libraries])
-    process = context.Process(target=_pytest, args=(tree, [f"tests/test_{name}.py" for name in tests]))
+    files = [f"tests/test_{name}.py" for name in tests]
+    process = context.Process(target=_pytest, args=(tree, files, math.ceil(seconds)))
     process.start()
     try:
-        process.join(timeout)
+        process.join(WAIT * seconds)
         ended = process.exitcode
     finally:
         if process.is_alive():
@@ -56,7 +61,7 @@ def run_tests(tree: Path, tests: Sequence[str], timeout: float, libraries: Seque
         raise RuntimeError(f"the tests in {tree} imported another package than that of {tree}.")
     if ended is not None and 0 <= ended < PASSED:
         raise RuntimeError(f"pytest could not be run in {tree}.")
-    return "timeout" if ended is None else "passed" if ended == PASSED else "failed"
+    return "timeout" if ended in (None, -signal.SIGXCPU) else "passed" if ended == PASSED else "failed"
 
 
 def _kill(pid: int) -> None:
@@ -66,8 +71,9 @@ def _kill(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
 
-def _pytest(tree: Path, files: Sequence[str]) -> None:
+def _pytest(tree: Path, files: Sequence[str], seconds: int) -> None:
     os.setpgid(0, 0)
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     log = os.open(tree / "pytest.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     for stream in (1, 2):
         os.dup2(log, stream)

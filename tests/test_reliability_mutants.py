@@ -6,6 +6,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from reliability import mutants as harness
+from reliability import trial
 from reliability.mutations import Mutant, mutants, sample
 from reliability.trial import copy
 
@@ -135,9 +136,13 @@ def test_what_breaks_is_killed_what_does_not_survives_and_a_second_run_goes_on(p
 
 
 def test_what_does_not_end_is_stopped(project, possible, monkeypatch):
-    monkeypatch.setattr(harness, "TIMEOUT", (0.5, 0))
-    forever = possible["toy"][0]._replace(source=TOY + "\nwhile True:\n    pass\n")
-    assert outcomes(project, [forever]) == {forever: "timeout"}
+    monkeypatch.setattr(harness, "TIMEOUT", (1, 0))
+    monkeypatch.setattr(trial, "WAIT", 3)
+    sleeping, busy = (
+        possible["toy"][i]._replace(source=f"{TOY}\nimport time\nwhile True:\n    {what}\n")
+        for i, what in enumerate(("time.sleep(1)", "pass"))
+    )
+    assert outcomes(project, [busy, sleeping]) == {busy: "timeout", sleeping: "timeout"}
 
 
 def test_tests_that_fail_by_themselves_are_refused(project, possible):
