@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-import tempfile
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -62,14 +62,14 @@ def find_outcomes(
     """How the tests of each module end with each of its mutants: "passed", "failed" or "timeout".
 
     Args:
-        runs: the folder of what is known already, a file for each state of a module and its tests.
+        runs: the folder of what is known already, a file for each state of a module and its tests, and of the copies.
 
     Raises:
         RuntimeError: if the tests fail without a fault.
     """
     ledgers = {module: Ledger(runs / f"{module}-{digest(project, module, tests[module])}.json") for module in chosen}
     missing = [mutant for module, its in chosen.items() for mutant in its if mutant.name not in ledgers[module].results]
-    for done, (mutant, outcome) in enumerate(try_all(missing, tests, project, libraries), 1):
+    for done, (mutant, outcome) in enumerate(try_all(missing, tests, project, runs, libraries), 1):
         ledgers[mutant.module](mutant.name, lambda outcome=outcome: outcome)
         if outcome == "passed" or done % 20 == 0:
             print(f"{done} of {len(missing)}: {outcome}: {mutant.name}", flush=True)
@@ -83,41 +83,40 @@ def digest(project: Path, module: str, tests: Sequence[str]) -> str:
 
 
 def try_all(
-    missing: Sequence[Mutant], tests: Mapping[str, Sequence[str]], project: Path, libraries: Sequence[str]
+    missing: Sequence[Mutant], tests: Mapping[str, Sequence[str]], project: Path, runs: Path, libraries: Sequence[str]
 ) -> Iterator[tuple[Mutant, str]]:
     """Mutants and outcomes as they are found, two at a time, each in a copy of the project."""
-    with tempfile.TemporaryDirectory() as folder:
-        trees: SimpleQueue[Path] = SimpleQueue()
-        for i in range(AT_ONCE):
-            trees.put(copy(project, Path(folder).resolve() / str(i)))
+    trees: SimpleQueue[Path] = SimpleQueue()
+    for i in range(AT_ONCE):
+        trees.put(copy(project, runs / "copies" / str(i)))
 
-        def in_a_tree(module: str, source: str | None, seconds: float) -> str:
-            tree = trees.get()
-            try:
-                with fault(tree, module, source):
-                    return run_tests(tree, tests[module], seconds, libraries)
-            finally:
-                trees.put(tree)
-
-        def timeout_of(module: str) -> float:
-            """From how long the tests take without a fault."""
-            started = time.monotonic()
-            if in_a_tree(module, None, 600) != "passed":
-                raise RuntimeError(f"the tests of {module} fail without a fault.")
-            return TIMEOUT[0] + TIMEOUT[1] * (time.monotonic() - started)
-
-        pool = ThreadPoolExecutor(AT_ONCE)
+    def in_a_tree(module: str, source: str | None, seconds: float) -> str:
+        tree = trees.get()
         try:
-            modules = dict.fromkeys(mutant.module for mutant in missing)
-            timeouts = dict(zip(modules, pool.map(timeout_of, modules), strict=True))
-            futures = {
-                pool.submit(in_a_tree, mutant.module, mutant.source, timeouts[mutant.module]): mutant
-                for mutant in missing
-            }
-            for future in as_completed(futures):
-                yield futures[future], future.result()
+            with fault(tree, module, source):
+                return run_tests(tree, tests[module], seconds, libraries)
         finally:
-            pool.shutdown(cancel_futures=True)
+            trees.put(tree)
+
+    def timeout_of(module: str) -> float:
+        """From how long the tests take without a fault."""
+        started = time.monotonic()
+        if in_a_tree(module, None, 600) != "passed":
+            raise RuntimeError(f"the tests of {module} fail without a fault.")
+        return TIMEOUT[0] + TIMEOUT[1] * (time.monotonic() - started)
+
+    pool = ThreadPoolExecutor(AT_ONCE)
+    try:
+        modules = dict.fromkeys(mutant.module for mutant in missing)
+        timeouts = dict(zip(modules, pool.map(timeout_of, modules), strict=True))
+        futures = {
+            pool.submit(in_a_tree, mutant.module, mutant.source, timeouts[mutant.module]): mutant for mutant in missing
+        }
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+        shutil.rmtree(runs / "copies")
 
 
 @contextmanager

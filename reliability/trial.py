@@ -28,9 +28,10 @@ PASSED, WRONG_COPY = 10, 99
 
 
 def copy(project: Path, folder: Path) -> Path:
-    """The project without its environment, downloads and runs, to put faults into."""
+    """The project without its environment, downloads and runs, to put faults into; one that was left is replaced."""
+    shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(project, folder, ignore=shutil.ignore_patterns(*NOT_COPIED))
-    return folder
+    return folder.resolve()
 
 
 def run_tests(tree: Path, tests: Sequence[str], seconds: float, libraries: Sequence[str] = LIBRARIES) -> str:
