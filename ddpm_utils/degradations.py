@@ -180,7 +180,7 @@ class RowColumnAveraging(Separable):
     def __init__(self, T: int = 50, severity: float = 1.0):
         check(T, severity, most=1)
         s = severity * torch.linspace(0, 2, T + 1, dtype=torch.float64)
-        identity, mean = torch.eye(SIZE).double(), torch.full((SIZE, SIZE), 1 / SIZE).double()
+        identity, mean = torch.eye(SIZE).double(), torch.full((SIZE, SIZE), 1 / SIZE, dtype=torch.float64)
 
         def operators(s: Tensor) -> Operators:
             return (1 - s)[:, None, None] * identity + s[:, None, None] * mean

@@ -150,7 +150,7 @@ def fid(fake: Features, real: RealFeatures) -> float:
         ValueError: if there are features that are not finite.
     """
     _check_finite(fake=fake, real=real)
-    metric = FrechetInceptionDistance(_Given(fake.shape[1]), normalize=True).set_dtype(torch.float64)
+    metric = FrechetInceptionDistance(_Given(fake.shape[1])).set_dtype(torch.float64)
     metric.update(real.double(), real=True)
     metric.update(fake.double(), real=False)
     return metric.compute().item()
@@ -180,7 +180,7 @@ def kid(fake: Features, real: RealFeatures, *, seed: int = 0, subsets: int = 50)
     size = min(len(fake), len(real), 1000) // 2
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save all extracted features")
-        metric = KernelInceptionDistance(_Given(fake.shape[1]), subsets=subsets, subset_size=size, normalize=True)
+        metric = KernelInceptionDistance(_Given(fake.shape[1]), subsets=subsets, subset_size=size)
     metric.update(real, real=True)
     metric.update(fake, real=False)
     with torch.random.fork_rng(devices=[]):

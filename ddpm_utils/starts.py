@@ -31,7 +31,7 @@ class Forgotten:
     """
 
     def __init__(self, degradation: Degradation, images: Many):
-        self.degradation, self.mean = degradation, images.mean(0, keepdim=True)
+        self.degradation, self.mean = degradation, images.mean(0)
 
     def __call__(self, count: int, generator: torch.Generator) -> tuple[Images, Tensor]:
         """z_T and its contexts."""

@@ -168,3 +168,28 @@ def test_expand_leaves_other_tensors_alone():
     weights = {"a": torch.rand(3, 4), "b": torch.rand(3)}
     assert checkpoints.expand(weights).keys() == weights.keys()
     assert torch.equal(checkpoints.expand(weights)["a"], weights["a"])
+
+
+def test_folders_are_made_and_may_be_there(tmp_path):
+    path = tmp_path / "two" / "folders" / "file"
+    for content in (b"first", b"second"):
+        checkpoints.write_bytes(path, content)
+        assert path.read_bytes() == content
+
+
+def test_the_order_of_a_description_does_not_matter(tmp_path):
+    for name, description in {"a": {"beta": 1, "T": 2}, "b": {"T": 2, "beta": 1}}.items():
+        checkpoints.save(tmp_path / name, TENSORS, description)
+    one, other = (safetensors.safe_open(tmp_path / name, framework="pt").metadata() for name in "ab")
+    assert one == other
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (2, 1, 2), (2, 1, 2, 1)])
+def test_each_output_channel_has_a_scale(shape):
+    """Its largest weight becomes ±127; a vector stays a vector, in 16 bits."""
+    small = checkpoints.compress({"a": torch.tensor([[0.5, -1.0], [2.54, 0.02]]).reshape(shape), "b": torch.ones(2)})
+    assert small["a"].dtype == torch.int8
+    assert small["a"].flatten().tolist() == [64, -127, 127, 1]  # 63.5 goes to the even number
+    assert small["a.scale"].tolist() == pytest.approx([1 / 127, 0.02])
+    assert small["b"].dtype == torch.float16
+    assert checkpoints.expand(small)["a"].flatten().tolist() == pytest.approx([64 / 127, -1, 2.54, 0.02])

@@ -191,6 +191,13 @@ def test_fewer_steps(x, none):
     assert visited == [4, 1, 0]
 
 
+def test_algorithms_by_name(x, none):
+    ways = {name: list(ALGORITHMS[name](lambda z, time: x, Scale(), x, none, steps=[1, 4])) for name in ALGORITHMS}
+    assert {name: [latent.t for latent in way] for name, way in ways.items()} == {
+        **{"direct": [0], "1": [1, 0], "2": [1, 0]}
+    }
+
+
 @pytest.mark.parametrize("steps", [[], [0, 3], [3, 2], [1, 9]])
 def test_refuses_steps(steps, x, none):
     with pytest.raises(ValueError, match="steps must increase and lie in 1…8"):

@@ -82,13 +82,19 @@ def test_refuses_t_outside(t, images, blur):
     ("options", "sentence"),
     [
         ({"T": 0}, "T must be an integer from 1 to 10000, not 0"),
-        ({"severity": 0.0}, "severity must be a number from 1e-06 to 1e\\+06, not 0"),
-        ({"severity": -1.0}, "severity must be a number from 1e-06 to 1e\\+06, not -1"),
+        ({"T": 10_001}, "T must be an integer from 1 to 10000, not 10001"),
+        ({"T": 2.5}, "T must be an integer from 1 to 10000, not 2.5"),
+        ({"T": True}, "T must be an integer from 1 to 10000, not True"),
+        ({"severity": 0.0}, r"severity must be a number from 1e-06 to 1e\+06, not 0"),
+        ({"severity": -1.0}, r"severity must be a number from 1e-06 to 1e\+06, not -1"),
+        ({"severity": math.inf}, r"severity must be a number from 1e-06 to 1e\+06, not inf"),
+        ({"severity": "1"}, r"severity must be a number from 1e-06 to 1e\+06, not '1'"),
+        ({"kernel": 3.0}, "kernel must be an odd integer from 1 to 55, not 3.0"),
         ({"kernel": 10}, "kernel must be an odd integer from 1 to 55, not 10"),
         ({"kernel": 57}, "kernel must be an odd integer from 1 to 55, not 57"),
     ],
 )
-def test_refuses_parameters(options, sentence):
+def test_refuses_parameters(options, sentence, unchecked):
     with pytest.raises(ValueError, match=sentence):
         GaussianBlur(**options)
 
@@ -204,6 +210,14 @@ def test_averaging_is_invertible_until_its_end():
     assert torch.linalg.matrix_rank(averaging.rows[25]) == 1
 
 
+def test_double_images_are_mapped_in_double_precision(images):
+    x = images.double()
+    heat, averaging = HeatBlur(20), RowColumnAveraging(T=50)
+    torch.testing.assert_close(heat(heat(x, 3), 9), heat(x, 12), rtol=0, atol=1e-13)
+    rows = x.mean(3, keepdim=True).expand_as(x)
+    torch.testing.assert_close(averaging(x, 7), (1 - 7 / 25) * x + 7 / 25 * rows, rtol=0, atol=1e-13)
+
+
 def test_noise_is_the_forward_process(images):
     noise = mixtures.noise(50)
     epsilon = noise.draw_context(5, torch.Generator().manual_seed(0))
@@ -249,8 +263,8 @@ def test_fade_is_a_product_of_gaussian_holes(images):
 
 
 @pytest.mark.parametrize("kind", [DownSampling, RowColumnAveraging, mixtures.noise, mixtures.flow])
-@pytest.mark.parametrize("severity", [0, 1.1, float("nan")])
-def test_refuses_severities(kind, severity):
+@pytest.mark.parametrize("severity", [0, 1.1, float("nan"), True])
+def test_refuses_severities(kind, severity, unchecked):
     with pytest.raises(ValueError, match="severity must be a number from 1e-06 to 1, not"):
         kind(severity=severity)
 
@@ -264,3 +278,7 @@ def test_refuses_t_that_is_no_number_of_steps(kind):
 def test_refuses_operators_that_do_not_begin_with_the_identity():
     with pytest.raises(ValueError, match="operators at t = 0 must be the identity"):
         Separable(torch.zeros(3, 28, 28, dtype=torch.float64))
+    identities = torch.eye(28, dtype=torch.float64).expand(3, 28, 28)
+    for columns, rows in [(identities, 2 * identities), (2 * identities, identities)]:
+        with pytest.raises(ValueError, match="operators at t = 0 must be the identity"):
+            Separable(columns, rows)

@@ -28,6 +28,15 @@ def test_steps_and_jump_agree_in_distribution(schedule):
         assert variance_error.abs().max() < 4
 
 
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_jump_agrees_with_diffusers(schedule, diffusers_scheduler):
+    x, noise = torch.randn(2, 4, 1, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    t = torch.tensor([1, 2, 20, 50])
+    expected = diffusers_scheduler(DDPMScheduler, schedule).add_noise(x, noise, t - 1)
+    torch.testing.assert_close(diffuse(x, t, noise, schedule), expected)
+    torch.testing.assert_close(diffuse_step(x, 1, noise, schedule), diffuse(x, 1, noise, schedule))
+
+
 @pytest.mark.parametrize("t", [1, 2, 7, 50])
 @pytest.mark.parametrize("schedule", SCHEDULES)
 def test_posterior_is_bayes_rule(schedule, t):

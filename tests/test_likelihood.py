@@ -122,3 +122,40 @@ def test_a_chain_of_one_step_has_no_middle_terms(gaussian):
         assert bound.steps.sum() == 0
         assert math.isfinite(bound.total)
         assert bound.total == pytest.approx(bound.prior + bound.last)
+
+
+def test_the_error_is_that_of_the_ends_and_of_every_loss(gaussian):
+    """The bound is affine in the loss at each t; what the losses err by, and the mean over images, add in squares."""
+    schedule, images = constant(beta=0.1, T=5), gaussian[:400]
+    noise, loss = draw(400, 1, 2, 2), np.linspace(0, 0.5, 6)
+
+    def bound(loss, error, images=images, noise=noise):
+        return variational_bound(lambda z, t: z / 2, schedule, images, loss, error, noise, "beta")
+
+    exact, error = bound(loss, np.zeros(6)), np.linspace(0.1, 0.6, 6)
+    ends = np.array([bound(loss, error, images[[i]], noise[[i]])[::2] for i in range(400)]).sum(1)  # prior and last
+    assert exact.error == pytest.approx(ends.std(ddof=1) / 20, rel=1e-4)
+    shifts = [bound(loss + error * (np.arange(6) == t), error).total - exact.total for t in range(6)]
+    assert min(shifts[2:]) > 0
+    assert bound(loss, error).error == pytest.approx(np.sqrt(exact.error**2 + np.square(shifts).sum()), rel=1e-4)
+
+
+def test_the_error_of_one_image_and_of_two(gaussian):
+    """One image has no spread that could be known; two have."""
+    schedule, loss = constant(beta=0.1, T=5), np.full(6, 0.5)
+    errors = [
+        variational_bound(lambda z, t: z, schedule, gaussian[:n], loss, 0 * loss, draw(n, 1, 2, 2)).error
+        for n in (1, 2)
+    ]
+    assert errors[0] == 0
+    assert errors[1] > 0
+
+
+def test_the_variance_is_beta_unless_another_is_asked_for(gaussian):
+    schedule, loss = constant(beta=0.1, T=5), np.full(6, 0.5)
+    given = (lambda z, t: z, schedule, gaussian, loss, 0 * loss, draw(*gaussian.shape))
+    assert variational_bound(*given).total == variational_bound(*given, "beta").total
+
+
+def test_the_fitted_variance_is_at_most_1(gaussian):
+    assert fitted_variance(gaussian, gaussian + 5) == pytest.approx(1, rel=1e-3)

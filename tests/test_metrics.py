@@ -133,6 +133,22 @@ def test_kid():
     assert shifted_mean > 5 * shifted_deviation
 
 
+def test_kid_is_the_unbiased_distance_of_cubic_kernels():
+    """Its mean is that of all images, its deviation that of random halves, by sums over pairs written out."""
+    real, fake = normal(60, 4), normal(60, 4, seed=1) + 0.2
+
+    def distance(x, y):
+        between, of_x, of_y = ((a @ b.T / 4 + 1) ** 3 for a, b in ((x, y), (x, x), (y, y)))
+        apart = ~torch.eye(len(x), dtype=torch.bool)
+        return (of_x[apart].mean() + of_y[apart].mean() - 2 * between.mean()).item()
+
+    mean, deviation = kid(fake, real, subsets=1000)
+    assert mean == pytest.approx(distance(real, fake), abs=4 * deviation / 1000**0.5)
+    generator = torch.Generator().manual_seed(0)
+    halves = [[part[torch.randperm(60, generator=generator)[:30]] for part in (real, fake)] for _ in range(1000)]
+    assert deviation == pytest.approx(torch.tensor([distance(*half) for half in halves]).std().item(), rel=0.1)
+
+
 def test_kid_draws_from_its_seed_only():
     real, fake = normal(40, 4), normal(40, 4, seed=1)
     state = torch.get_rng_state()
@@ -164,6 +180,7 @@ def test_distribution_quality():
     assert quality["FID floor"] == fid(real[200:], real[:200])
     assert quality["FID floor"] < 0.2
     assert quality["FID"] == pytest.approx(4, rel=0.2)
+    assert (quality["KID"], quality["KID deviation"]) == kid(fake, real[:200])
     low, high = quality["FID interval"]
     assert low < quality["FID"] < high
 
@@ -194,29 +211,6 @@ def test_features_are_of_clamped_images():
 
     assert metrics.features(corner, images, batch_size=2)[:, 0].tolist() == [-0.5, 0.25, 0.5]
     assert batches == [2, 1]
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (None, r"weights cannot be read from .*inception\.pth: No such file"),
-        (b"", "does not hold torch-fidelity's Inception weights"),
-        (b"not weights", "does not hold torch-fidelity's Inception weights"),
-    ],
-)
-def test_inception_weights_that_are_none(content, sentence, tmp_path):
-    path = tmp_path / "inception.pth"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(OSError, match=sentence):
-        metrics.inception_extractor(path)
-
-
-def test_inception_weights_of_another_network(tmp_path):
-    path = tmp_path / "other.pth"
-    torch.save({"weight": torch.zeros(2)}, path)
-    with pytest.raises(OSError, match="does not hold torch-fidelity's Inception weights"):
-        metrics.inception_extractor(path)
 
 
 def test_bytes_wrap_round_below_black():

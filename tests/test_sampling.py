@@ -1,11 +1,12 @@
 from functools import partial
 
+import numpy as np
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler
 from diffusers.schedulers import scheduling_ddpm
 
-from ddpm_utils.forward import diffuse
+from ddpm_utils.forward import diffuse, posterior_tables
 from ddpm_utils.networks import CNN
 from ddpm_utils.sampling import Latent, MatchedStart, Noise, ancestral, ddim, sample, standard_start
 from ddpm_utils.schedules import constant, cosine, linear
@@ -90,6 +91,14 @@ def test_ddim_with_eta_1_is_ancestral_with_the_posterior_variance(schedule, star
     other = ancestral(decoder, schedule, start, Given(draws), variance="posterior")
     for a, b in zip(one, other, strict=True):
         torch.testing.assert_close(a.z, b.z)
+
+
+def test_a_variance_may_be_given_over_time(start, draws):
+    """The posterior's, as a table and by its name."""
+    table = posterior_tables(SCHEDULES[1])[2]
+    given, named = (ancestral(decoder, SCHEDULES[1], start, Given(draws), variance=v) for v in (table, "posterior"))
+    for a, b in zip(given, named, strict=True):
+        assert torch.equal(a.z, b.z)
 
 
 def exact_gaussian_decoder(schedule, mean, covariance):
@@ -225,6 +234,11 @@ def test_latents_are_left_alone(start, draws):
 def test_refuses_an_unknown_variance(start):
     with pytest.raises(ValueError, match="variance must be one of beta, posterior, not 'learned'"):
         next(ancestral(decoder, SCHEDULES[0], start, variance="learned"))
+
+
+def test_refuses_a_variance_of_another_length(start):
+    with pytest.raises(ValueError, match=r"variance must have the shape \(41,\), not \(40,\)"):
+        next(ancestral(decoder, SCHEDULES[0], start, variance=np.ones(40)))
 
 
 @pytest.mark.parametrize("eta", [-0.1, 1.5, float("nan")])

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ddpm_utils.degradations import DownSampling, HeatBlur
+from ddpm_utils.degradations import Degradation, DownSampling, HeatBlur
 from ddpm_utils.mixtures import GaussianFade, flow
 from ddpm_utils.starts import Fitted, Forgotten, Grey, degraded
 
@@ -48,3 +48,43 @@ def test_a_fitted_start_has_the_moments_of_z_t(components, images):
     torch.testing.assert_close(z.mean(0), real.mean(0), rtol=0, atol=0.01)
     expected, found = (part.flatten(1).T.cov() for part in (real, z))
     assert (found - expected).norm() < 0.08 * expected.norm()
+
+
+class Dim(Degradation):
+    """D(x, t) = x/2, with contexts that it keeps count of."""
+
+    T = 1
+
+    def __init__(self):
+        self.asked = []
+
+    def __call__(self, x, t, context=None):
+        return x / 2
+
+    def draw_context(self, count, generator, held_out=False):
+        self.asked.append((count, held_out))
+        return torch.rand(count, 1, generator=generator)
+
+
+@pytest.mark.parametrize("kind", [Forgotten, Grey, Fitted])
+def test_starts_have_contexts_that_training_never_saw(kind, images):
+    dim = Dim()
+    start = kind(dim, images[:100])
+    dim.asked.clear()
+    z, context = start(7, generator())
+    assert z.shape == (7, 1, 28, 28)
+    assert context.shape == (7, 1)
+    assert dim.asked == [(7, True)]
+
+
+@pytest.mark.parametrize("kind", [Forgotten, Grey, Fitted])
+def test_starts_draw_from_the_generator_alone(kind, images):
+    start = kind(flow(20), images[:100])
+    torch.manual_seed(0)
+    first, again = start(7, generator()), start(7, generator())
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+
+
+def test_a_fitted_start_varies_along_its_components_only(images):
+    z, _ = Fitted(HeatBlur(30), images[:300], components=2, dimensions=3)(100, generator())
+    assert torch.linalg.matrix_rank((z - z[:1]).flatten(1).double(), rtol=1e-4) == 3

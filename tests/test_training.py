@@ -131,6 +131,14 @@ def test_restoration_adds_noise_of_sigma(images):
     assert losses.mean().item() == pytest.approx(4 * 0.1**2, rel=0.02)
 
 
+def test_restoration_draws_noise_only_if_there_is_a_sigma(images):
+    for sigma in (0.0, 0.1):
+        generator = torch.Generator().manual_seed(0)
+        _, *noise = Restoration(Dim(), sigma=sigma).draw(images, generator)
+        assert len(noise) == (sigma > 0)
+        assert torch.equal(generator.get_state(), torch.Generator().manual_seed(0).get_state()) == (sigma == 0)
+
+
 def test_restoration_refuses_other_norms():
     with pytest.raises(ValueError, match="norm must be 1 or 2, not 3"):
         Restoration(Dim(), 3)
