@@ -180,7 +180,7 @@ def batch(folder: Path) -> list[Kind]:
     def trained() -> str:
         marker.parent.mkdir(parents=True, exist_ok=True)
         marker.write_text("of a training that is done", encoding="utf-8")
-        with patch.object(jobs, "execute", lambda *arguments: None):
+        with patch.object(jobs, "execute", lambda job, *others: jobs.Event(job.folder.name, job.notebook, "done")):
             jobs._execute_unless_done(other, 1, print)
         if not marker.exists():
             raise CheckpointError(f"{stamp}: trained again.")
