@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import PIL.Image
 from IPython.display import Image, display
@@ -40,6 +41,7 @@ STYLE = {
     "lines.linewidth": 1.5,
 }
 plt.rcParams.update(STYLE)
+NEARLY_WHITE = 250  # of 255: no background is to be seen on a white page
 COLOURS = 64  # in a saved picture: more greys than the eye tells apart in it
 
 
@@ -52,7 +54,11 @@ def to_png(figure: Figure, colours: int = COLOURS) -> bytes:
     kept = ("white", *LINES)  # however thin the lines that have them
     own = [round(255 * part) for colour in kept for part in to_rgb(colour)]
     palette.putpalette([*picture.quantize(colours - len(kept)).getpalette()[: 3 * (colours - len(kept))], *own])
-    picture.quantize(palette=palette, dither=PIL.Image.Dither.NONE).save(content, "png", optimize=True)
+    drawn_with = picture.quantize(palette=palette, dither=PIL.Image.Dither.NONE)
+    entries = np.array(drawn_with.getpalette()).reshape(-1, 3)
+    entries[entries.min(axis=1) >= NEARLY_WHITE] = 255  # Pillow looks colours up by their first six bits
+    drawn_with.putpalette(entries.flatten().tolist())
+    drawn_with.save(content, "png", optimize=True)
     return content.getvalue()
 
 

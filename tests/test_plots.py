@@ -34,6 +34,16 @@ def test_the_palette_keeps_the_colours_of_thin_lines():
         assert (np.abs(found - np.array(to_rgb(colour)) * 255).max(-1) < 1).any(), colour
 
 
+@pytest.mark.parametrize("colours", [64, 256])
+def test_the_background_stays_white(colours):
+    noise = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0)) - 0.5
+    figure = plots.image_table([noise, noise], size=1)
+    figure.axes[0].plot([0, 27], [3, 20], color=plots.BLUE)
+    found = pixels(plots.to_png(figure, colours))
+    assert (found[0, 0] == 255).all()
+    assert (found[-1, -1] == 255).all()
+
+
 def test_show_saves_a_whole_file(tmp_path, capsys):
     figure = plots.image_table([torch.zeros(8, 1, 28, 28)])
     plots.show(figure, tmp_path / "new", "grid")
