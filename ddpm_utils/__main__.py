@@ -65,7 +65,8 @@ def main(arguments: list[str] | None = None) -> int:
     except (ValueError, CheckpointError, DataError, FloatingPointError) as error:
         sentence = f"ddpm: {error}"
     except OSError as error:  # a folder that cannot be made, a disk that is full, …
-        sentence = f"ddpm: {error.filename or 'a file'}: {error.strerror or error}."
+        where = f"{error.filename}: " if error.filename else ""
+        sentence = f"ddpm: {where}{str(error.strerror or error).rstrip('.')}."
     except KeyboardInterrupt:
         sentence = "\nddpm: stopped; what was saved is kept, and the same command goes on from there."
     if os.environ.get("LOCAL_RANK", "0") == "0":  # of the processes that `accelerate launch` starts, one speaks

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ddpm_utils.data import PROJECT
 
-PAUSE = 20  # times as long as a sweep has written its results, it does not write them again
+PAUSE = 20  # seconds for which a sweep does not write its results again, per second that writing them took
 UNSUITED = ["@jupyter/nbgrader", "@jupyter-notebook/lab-extension"]  # JupyterLab's, which Voilà could not start
 
 
@@ -65,21 +65,21 @@ def sweep(
     from ddpm_utils.training_setup import output
 
     name = Path(grid).stem
-    if not re.match(r"\w", name):
+    if not re.match(r"[A-Za-z0-9]", name):
         raise ValueError(
             f"the grid's name must begin with a letter or digit, since a folder is named after it, not {name!r}."
         )
-    folder = output().resolve() / "data" / "runs" / name
-    entries = read_grid(Path(grid))
-    chains = plan(entries, folder)
-    if only is not None and not 1 <= only <= len(chains):
-        raise ValueError(f"--only must be in 1…{len(chains)}, the experiments of {grid}, not {only}.")
     if workers is not None and workers < 1:
         raise ValueError(f"--workers must be at least 1, not {workers}.")
     if not 1 <= threads <= cores():
         raise ValueError(f"--threads must be in 1…{cores()}, the cores, not {threads}.")
     if threads > 1 and (dask or scheduler):
         raise ValueError("--threads is for processes; on Dask each experiment has one.")
+    folder = output().resolve() / "data" / "runs" / name
+    entries = read_grid(Path(grid))
+    chains = plan(entries, folder)
+    if only is not None and not 1 <= only <= len(chains):
+        raise ValueError(f"--only must be in 1…{len(chains)}, the experiments of {grid}, not {only}.")
     if dry_run:
         print(*prospects(chains), sep="\n")
         return 0
@@ -91,12 +91,13 @@ def sweep(
     for job in (job for chain in chains if chain not in waiting for job in chain if is_done(job)):
         took.setdefault(job.notebook, []).append(find(job)["seconds"])
 
+    last = {chain[-1].notebook for chain in chains}
     again = 0.0  # when the results are written the next time: of many experiments that takes a while
 
     def keep(event) -> None:
         nonlocal again
         started = time.monotonic()
-        if event.notebook in {chain[-1].notebook for chain in chains} and started >= again:
+        if event.notebook in last and started >= again:
             try:
                 write_results(entries, chains, folder)
             except Exception as error:  # the experiments go on; at the end it is tried again
@@ -111,10 +112,10 @@ def sweep(
         else:
             events = on_processes(waiting, workers, threads)
         failures = follow(events, Board(waiting, workers, took), keep)
-    print("Results:   ", *[relative(path) for path in write_results(entries, chains, folder)])
-    print("Notebooks: ", relative(folder))
     for failure in failures:
         print(f"FAILED      {failure.experiment} / {failure.notebook}, {failure.message}")
+    print("Notebooks: ", relative(folder))
+    print("Results:   ", *[relative(path) for path in write_results(entries, chains, folder)])
     complete = all(is_done(job) for chain in chosen for job in chain)
     return 0 if complete else 1
 

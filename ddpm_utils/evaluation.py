@@ -61,8 +61,8 @@ def evaluate(
     most = min(len(test), len(validation))
     if not 1 <= reconstructions <= len(test):
         raise ValueError(f"reconstructions must be in 1…{len(test)}, the test images, not {reconstructions}.")
-    if not 2 <= samples <= most:
-        raise ValueError(f"samples must be in 2…{most}, as many as there are real images to compare, not {samples}.")
+    if not 4 <= samples <= most:
+        raise ValueError(f"samples must be in 4…{most}, as many as there are real images to compare, not {samples}.")
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, not {repeats}.")
     if not 0 <= full <= reconstructions:

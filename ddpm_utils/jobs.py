@@ -125,6 +125,9 @@ def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event
                     environment=os.environ | {"OMP_NUM_THREADS": str(threads), "DDPM_OUTPUT": str(job.output)},
                     log=log,
                 )
+            seal_notebook(unfinished, job.target)
+            failed.unlink(missing_ok=True)
+            return Event(*title, "done", seconds=executed.metadata.papermill["duration"])
         except papermill.PapermillExecutionError as error:
             message = f"cell [{error.exec_count}]: {error.ename}: {error.evalue}"
         except RuntimeError as error:  # the kernel
@@ -134,10 +137,6 @@ def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event
         except Exception as error:  # a full disk, say: the other experiments go on
             message = f"{type(error).__name__}: {error}"
             unfinished.unlink(missing_ok=True)  # it may have been cut short
-        else:
-            failed.unlink(missing_ok=True)
-            seal_notebook(unfinished, job.target)
-            return Event(*title, "done", seconds=executed.metadata.papermill["duration"])
         break
     if unfinished.exists():
         try:

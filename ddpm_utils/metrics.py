@@ -8,7 +8,6 @@ import hashlib
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from urllib.error import URLError
 
 import piq
 import torch
@@ -104,12 +103,13 @@ def inception_extractor(weights: str | Path) -> Callable[[Tensor], Tensor]:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), progress=False)
         found = hashlib.sha256(path.read_bytes()).hexdigest()
-    except (URLError, OSError) as error:
+    except OSError as error:
         origin = "downloaded" if weights == "download" else f"read from {weights}"
         reason = getattr(error, "reason", error)  # of a URLError, what it was raised for
         raise OSError(f"Inception's weights cannot be {origin}: {getattr(reason, 'strerror', reason)}.") from error
     if found != INCEPTION_SHA256:
-        raise OSError(f"{path} does not hold torch-fidelity's Inception weights (its sha256 is another): delete it.")
+        remedy = ": delete it" if weights == "download" else ""
+        raise OSError(f"{path} does not hold torch-fidelity's Inception weights (its sha256 is another){remedy}.")
     network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(path))
 
     def extract(images: Images) -> Features:

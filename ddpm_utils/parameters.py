@@ -3,6 +3,7 @@
 Notebooks and grids share this check; those of an experiment are checked by `Experiment` and `RestorationExperiment`.
 """
 
+from pathlib import Path
 from typing import Any
 
 from ddpm_utils.cold import ALGORITHMS
@@ -10,7 +11,7 @@ from ddpm_utils.data import Dataset
 from ddpm_utils.schedules import LARGEST_T
 from ddpm_utils.training_setup import WEIGHTS
 
-MOST_IMAGES = 60_000
+MOST_IMAGES = 60_000  # of MNIST in training; parts of a data set have fewer
 OWN: dict[str, dict[str, range | tuple[str, ...] | type]] = {
     "01_forward_process": {"shown": range(1, 13)},
     "02_training": {"resume": bool},
@@ -18,7 +19,7 @@ OWN: dict[str, dict[str, range | tuple[str, ...] | type]] = {
     "04_evaluation": {
         "weights": WEIGHTS,
         "calls": range(1, LARGEST_T + 1),
-        "samples": range(2, MOST_IMAGES + 1),
+        "samples": range(4, MOST_IMAGES + 1),  # of fewer no KID can be had
         "images": range(1, MOST_IMAGES + 1),
         "inception_weights": str,
     },
@@ -30,7 +31,8 @@ OWN: dict[str, dict[str, range | tuple[str, ...] | type]] = {
     },
 }
 """By notebook: integers of a range, some names, or a type."""
-NOUNS = {bool: "true or false", str: "text"}
+NOUNS = {bool: "true or false"}
+WEIGHTS_FILE = "empty, download, or a file that is there"
 
 
 def check_parameters(notebook: str, dataset: Dataset | None = None, /, **values: Any) -> None:
@@ -49,7 +51,12 @@ def check_parameters(notebook: str, dataset: Dataset | None = None, /, **values:
 
 
 def problem(notebook: str, name: str, value: Any, dataset: Dataset | None = None) -> str | None:
-    """What is wrong with a notebook's own parameter, as the rest of a sentence that begins with its name."""
+    """What is wrong with a notebook's own parameter, as the rest of a sentence that begins with its name; or None.
+
+    Args:
+        name: one of `OWN[notebook]`.
+        dataset: as for `check_parameters`.
+    """
     allowed, why = OWN[notebook][name], ""
     if isinstance(allowed, range):
         if dataset and name in ("samples", "images"):
@@ -59,6 +66,8 @@ def problem(notebook: str, name: str, value: Any, dataset: Dataset | None = None
         right, what = type(value) is int and value in allowed, f"an integer from {allowed[0]} to {allowed[-1]}{why}"
     elif isinstance(allowed, tuple):
         right, what = isinstance(value, str) and value in allowed, f"one of {', '.join(allowed)}"
+    elif name == "inception_weights":
+        right, what = isinstance(value, str) and (value in ("", "download") or Path(value).is_file()), WEIGHTS_FILE
     else:
         right, what = isinstance(value, allowed), NOUNS[allowed]
     return None if right else f"must be {what}, not {value!r}."

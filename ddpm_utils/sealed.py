@@ -1,7 +1,7 @@
 """Results that tell of damage: each file holds a sha256 of its content, and is refused if that does not match.
 
 JSON is sealed by a last entry "sha256", CSV by a last line "# sha256 …", a notebook by an entry of its metadata. Only
-content counts, not layout or line ends.
+content counts: not the layout of JSON, nor line ends.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ def fingerprint(content: dict | list) -> str:
 
 
 def write_json(path: Path, content: dict, *, indent: int | None = 1) -> None:
-    """Write what JSON can hold, and its seal.
+    """Write what JSON can hold, and its seal, which takes the name "sha256".
 
     Raises:
         CheckpointError: if the file cannot be written.
@@ -101,7 +101,8 @@ def read_notebook(path: Path) -> tuple[dict, bool]:
     remedy = "execute it again, or delete it"
     try:
         content = json.loads(_read(path, remedy))
-        seal = content["metadata"].get(METADATA, {}).pop(SEAL, None)
+        note = content["metadata"].get(METADATA, {})
+        seal = note.pop(SEAL, "" if "made_of" in note else None)  # a job notes what it was made of, and seals that
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointError(f"{path} is damaged (it is not a notebook): {remedy}.") from error
     if seal not in (None, fingerprint(content)):

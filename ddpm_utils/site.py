@@ -89,9 +89,15 @@ def build_site(folder: Path, target: Path) -> Path:
             for page in pages:
                 write_bytes(site / experiment / page.name, notebook_page(page, pages, experiment).encode())
         write_bytes(site / "index.html", index_page(folder, experiments).encode())
+        old = Path(temporary) / "old"
         if target.exists():
-            os.replace(target, Path(temporary) / "old")  # in one step: half a site would be taken for something else
-        os.replace(site, target)
+            os.replace(target, old)  # as a whole: half a site would be taken for something else
+        try:
+            os.replace(site, target)
+        except OSError:
+            if old.exists():
+                os.replace(old, target)
+            raise
     return target / "index.html"
 
 

@@ -2,7 +2,6 @@
 
 import contextlib
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -15,6 +14,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from benchmarks.section import Section, Verdict
+from ddpm_utils.sealed import read_json, write_json
 from reliability import work
 from reliability.work import left, start, temporary
 
@@ -189,8 +189,8 @@ def good_disk(good: Path) -> dict[str, dict[str, str]]:
     }
     done["sweep's table"] = done["sweep"]
     kept = next(shutil.copytree(done["ledger"], good / "half sampled").rglob("results-*.json"))
-    name, value = next(iter(json.loads(kept.read_text(encoding="utf-8")).items()))
-    kept.write_text(json.dumps({name: value}, ensure_ascii=False), encoding="utf-8")
+    name, value = next(iter(read_json(kept).items()))
+    write_json(kept, {name: value}, indent=None)
     swept = shutil.copytree(done["sweep"], good / "swept")
     (swept / "data" / "runs" / "grid" / "results.csv").write_text("older\n", encoding="utf-8")
     shutil.copytree(swept, good / "site")

@@ -29,7 +29,7 @@ EDGES: list[tuple[str, str, dict]] = [
     ("T = 1, one sample, one call", "03_sampling", LITTLE | {"T": 1, "shown": 1}),
     ("β = 1e-9", "03_sampling", LITTLE | {"beta": 1e-9, "T": 2, "shown": 4}),
     ("β = 1 − 1e-9", "03_sampling", LITTLE | {"beta": 1 - 1e-9, "T": 6, "shown": 4}),
-    ("T = 1, two samples, one image", "04_evaluation", LITTLE | {"T": 1, "samples": 2, "images": 1}),
+    ("T = 1, four samples, one image", "04_evaluation", LITTLE | {"T": 1, "samples": 4, "images": 1}),
     ("β = 1e-9", "04_evaluation", LITTLE | {"beta": 1e-9, "T": 2, "samples": 20, "images": 2}),
     ("a harsh chain, two steps of training", "04_evaluation", LITTLE | {"beta": 0.1, "T": 1300, "samples": 20}),
     ("T = 1, one digit, one call", "05_custom_degradation", {"T": 1, "shown": 1, "calls": 1}),

@@ -1,7 +1,7 @@
 """Real work of the package in processes of its own, to be killed or refused a disk; and what it leaves there.
 
-python -m reliability.work train 12     # `ddpm train` on few digits
-python -m reliability.work sample       # an evaluation that keeps its parts in a ledger
+python -m reliability.work train 12 READY     # `ddpm train` on few digits; the file READY is made when it begins
+python -m reliability.work sample READY       # an evaluation that keeps its parts in a ledger
 """
 
 import csv

@@ -44,6 +44,7 @@ ANYTHING = st.one_of(
     st.booleans(),
     st.text(max_size=8),
     st.binary(max_size=3),
+    st.sampled_from(["auto", "run", "shipped", "direct", "1", "2", "download", ""]),
     st.sampled_from(["mnist_5k", "cosine", "linear", "unet", "one_cycle", "..", "a/b", "x" * 300, "é", "a\n"]),
     st.lists(st.integers(), max_size=2),
     st.builds(np.float64, st.floats(0, 1)),
@@ -152,7 +153,9 @@ def test_each_of_a_notebooks_own_parameters_is_refused_or_allowed(data):
     name = data.draw(st.sampled_from(sorted(OWN[notebook])))
     value = data.draw(ANYTHING)
     allowed = OWN[notebook][name]
-    right = type(value) is allowed if isinstance(allowed, type) else type(value) in (int, str) and value in allowed
+    if allowed is str:
+        allowed = ("", "download")
+    right = type(value) is bool if allowed is bool else type(value) in (int, str) and value in allowed
     if right:
         check_parameters(notebook, **{name: value})
         return

@@ -129,7 +129,7 @@ def test_the_matched_start_is_left_out_where_it_is_the_other(digits):
 @pytest.mark.parametrize(
     ("sizes", "sentence"),
     [
-        ({"samples": 801}, r"samples must be in 2…800, as many as there are real images to compare, not 801"),
+        ({"samples": 801}, r"samples must be in 4…800, as many as there are real images to compare, not 801"),
         ({"reconstructions": 1001}, r"reconstructions must be in 1…1000, the test images, not 1001"),
         ({"full": 3}, r"full must be in 0…2, the reconstructions, not 3"),
     ],

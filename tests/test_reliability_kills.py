@@ -1,5 +1,6 @@
 """The arithmetic of the kills and of the bad disks: what counts as a kill, as the same, as spoiled, as one sentence."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -180,19 +181,20 @@ def test_where_nothing_can_be_mounted_nothing_is_tried(monkeypatch):
     assert section.verdicts[0].measured == section.note
 
 
-def test_a_full_disk_is_full(tmp_path):
-    try:
-        with bad_disk.small_disk() as disk:
-            bad_disk.spoil("full", disk)
-            with pytest.raises(OSError, match="No space left"):
-                (disk / "more").write_bytes(bytes(10_000))
-            bad_disk.mend("full", disk)
+def test_a_full_disk_is_full():
+    with contextlib.ExitStack() as stack:
+        try:
+            disk = stack.enter_context(bad_disk.small_disk())
+        except OSError as error:
+            pytest.skip(f"no file system can be mounted here: {error}")
+        bad_disk.spoil("full", disk)
+        with pytest.raises(OSError, match="No space left"):
             (disk / "more").write_bytes(bytes(10_000))
-            bad_disk.spoil("read-only", disk)
-            with pytest.raises(OSError, match="Read-only"):
-                (disk / "more").write_bytes(b"")
-            bad_disk.mend("read-only", disk)
-            os.unlink(disk / "more")
-    except OSError as error:
-        pytest.skip(f"no file system can be mounted here: {error}")
+        bad_disk.mend("full", disk)
+        (disk / "more").write_bytes(bytes(10_000))
+        bad_disk.spoil("read-only", disk)
+        with pytest.raises(OSError, match="Read-only"):
+            (disk / "more").write_bytes(b"")
+        bad_disk.mend("read-only", disk)
+        os.unlink(disk / "more")
     assert not disk.exists()
