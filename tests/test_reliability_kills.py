@@ -102,7 +102,11 @@ def kind(monkeypatch, seconds: float, content: str = EMPTY) -> Kind:
 
     def start(command, folder):
         folder.mkdir(parents=True, exist_ok=True)
-        return subprocess.Popen([*command, str(folder)], start_new_session=True)
+        (folder / "log.txt").unlink(missing_ok=True)
+        process = subprocess.Popen([*command, str(folder)], start_new_session=True)
+        while not (folder / "log.txt").exists():  # started up
+            time.sleep(0.01)
+        return process
 
     monkeypatch.setattr(kills, "start", start)
     return Kind("writer", 2, 1, 1, lambda _: writer(seconds, content), kills.moment_of_sampling, kills.kill_alone)
@@ -110,7 +114,7 @@ def kind(monkeypatch, seconds: float, content: str = EMPTY) -> Kind:
 
 def test_a_kill_counts_and_its_work_is_compared(tmp_path, monkeypatch):
     expected = {"results-0.json": hashlib.sha256(EMPTY.encode()).hexdigest()}
-    waits = [0.5, 0.5]
+    waits = [0.1, 0.1]
     trial = kills.attempt(kind(monkeypatch, 1.2), tmp_path / "same", waits, expected)
     assert trial == Trial(["writing a file", "before the first part"], True, 0, 1, 1, 0)
     leftover = tmp_path / "same" / ".results-0.json.abcdefgh"
