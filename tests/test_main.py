@@ -52,7 +52,7 @@ def test_trains_and_resumes(tmp_path, monkeypatch, capsys):
 
 
 def test_a_disk_that_refuses_is_one_sentence(tmp_path, monkeypatch, capsys):
-    def refused(path):
+    def refused(path, **_):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), "a file in it")
 
     monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))

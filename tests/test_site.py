@@ -1,5 +1,6 @@
 """The web site: whole, without requests, with links that lead somewhere, and with the numbers of the table."""
 
+import os
 import re
 import shutil
 from pathlib import Path
@@ -181,18 +182,22 @@ def test_command_replaces_the_site_as_a_whole(tmp_path, output, capsys):
 def test_a_site_that_is_replaced_is_never_half_there(tmp_path, monkeypatch):
     """A kill at the last moment: the old site stays as a whole, and can be replaced by the next."""
 
-    def stopped(*_):
-        raise KeyboardInterrupt
+    target, replace = tmp_path / "site", os.replace
+
+    def stopped(source, destination):
+        if target in (source, destination):
+            raise KeyboardInterrupt
+        replace(source, destination)
 
     folder = write_runs(tmp_path / "runs")
-    build_site(folder, tmp_path / "site")
-    before = {path: path.read_bytes() for path in (tmp_path / "site").rglob("*.html")}
+    build_site(folder, target)
+    before = {path: path.read_bytes() for path in target.rglob("*.html")}
     with monkeypatch.context() as patch:
         patch.setattr("ddpm_utils.site.os.replace", stopped)
         with pytest.raises(KeyboardInterrupt):
-            build_site(folder, tmp_path / "site")
-    assert {path: path.read_bytes() for path in (tmp_path / "site").rglob("*.html")} == before
-    build_site(folder, tmp_path / "site")
+            build_site(folder, target)
+    assert {path: path.read_bytes() for path in target.rglob("*.html")} == before
+    build_site(folder, target)
 
 
 def test_refusals_are_one_sentence(tmp_path, capsys):
