@@ -11,7 +11,16 @@ from torch.distributions import Independent, Normal, kl_divergence
 from ddpm_utils.analysis import loss_by_step
 from ddpm_utils.exact import AffineDecoder
 from ddpm_utils.forward import diffuse, posterior
-from ddpm_utils.likelihood import BIN, VARIANCES, fitted_variance, last_terms, log_bin, prior_terms, variational_bound
+from ddpm_utils.likelihood import (
+    BIN,
+    VARIANCES,
+    fitted_variance,
+    last_means,
+    last_terms,
+    log_bin,
+    prior_terms,
+    variational_bound,
+)
 from ddpm_utils.schedules import constant, cosine
 
 
@@ -159,3 +168,25 @@ def test_the_variance_is_beta_unless_another_is_asked_for(gaussian):
 
 def test_the_fitted_variance_is_at_most_1(gaussian):
     assert fitted_variance(gaussian, gaussian + 5) == pytest.approx(1, rel=1e-3)
+
+
+def test_the_optimal_last_step_is_the_best_of_all(gaussian):
+    schedule, loss, images = constant(beta=0.1, T=3), np.full(4, 0.5), gaussian[:900]
+    noise = draw(900, 1, 2, 2)
+
+    def decoder(z, time):
+        return 0.5 * z
+
+    found = variational_bound(decoder, schedule, images, loss, 0 * loss, noise, "optimal").last
+    means = last_means(decoder, schedule, images, noise)
+    others = [last_terms(images, means, variance).mean().item() for variance in np.geomspace(1e-5, 1, 100)]
+    assert min(others) - 1e-3 < found <= min(others) + 1e-6
+    assert found < last_terms(images, means, 0.1).mean() - 0.01
+
+
+def test_refuses_fewer_noises_or_means_than_images(gaussian, unchecked):
+    """Also where whole batches are missing, so that what is left fits."""
+    with pytest.raises(ValueError, match="shorter"):
+        last_means(lambda z, t: z, constant(beta=0.1, T=3), gaussian[:300], gaussian[:128])
+    with pytest.raises(ValueError, match="shorter"):
+        last_terms(gaussian[:1200], gaussian[:500], 0.1)

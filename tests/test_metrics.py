@@ -172,6 +172,14 @@ def test_interval_lies_around_the_distance():
     assert widths[1] < widths[0] / 2  # 1/√16 is expected
 
 
+def test_the_interval_of_small_distances():
+    """FIDs are squared distances: a tenth of the features, a hundredth of them. They are floored at 0."""
+    fake, real = normal(200, 4) + 2, normal(200, 4, seed=1)
+    low, high = fid_interval(fake, real, resamples=20)
+    assert fid_interval(fake / 10, real / 10, resamples=20) == pytest.approx((low / 100, high / 100), rel=1e-4)
+    assert fid_interval(real, real, resamples=20)[0] == 0
+
+
 def test_distribution_quality():
     real, fake = normal(400, 4), normal(200, 4, seed=1) + 1
     quality = distribution_quality(fake, real)

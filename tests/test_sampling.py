@@ -8,7 +8,7 @@ from diffusers.schedulers import scheduling_ddpm
 
 from ddpm_utils.forward import diffuse, posterior_tables
 from ddpm_utils.networks import CNN
-from ddpm_utils.sampling import Latent, MatchedStart, Noise, ancestral, ddim, sample, standard_start
+from ddpm_utils.sampling import Latent, MatchedStart, Noise, ancestral, ddim, estimate, sample, standard_start
 from ddpm_utils.schedules import constant, cosine, linear
 from ddpm_utils.solvers import dpm_solver_2m, heun
 
@@ -149,6 +149,12 @@ def test_perfect_decoder_of_one_image_returns_it(sampler, steps, start):
     assert last.t == 0
     torch.testing.assert_close(last.z, x.expand_as(start), rtol=0, atol=1e-6)
     torch.testing.assert_close(last.x_hat, x.expand_as(start), rtol=0, atol=1e-6)
+
+
+def test_the_clock_is_on_the_device_of_the_latents(start):
+    """Whatever the default device is; PyTorch's device without data stands for any other."""
+    with torch.device("meta"):
+        assert estimate(lambda z, time: time, start, 0.25).tolist() == [0.25] * 3
 
 
 # Noise, starts and batches

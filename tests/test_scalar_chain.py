@@ -33,6 +33,13 @@ def test_moments_and_density_by_integration(uneven):
     assert uneven.variance == pytest.approx(moment(2) - moment(1) ** 2, abs=1e-9)
 
 
+def test_two_peaks_are_one_distribution():
+    peaks = two_peaks(position=0.4, deviation=0.1)
+    assert quad(lambda z: np.exp(peaks.log_density(z)), -2, 2, points=[-0.4, 0.4])[0] == pytest.approx(1)
+    assert peaks.mean == pytest.approx(0)
+    assert peaks.variance == pytest.approx(0.4**2 + 0.1**2)
+
+
 def test_diffused_is_what_the_encoder_makes(uneven):
     schedule, t, count = schedules.constant(beta=0.05, T=20), 12, 200_000
     generator = np.random.default_rng(0)

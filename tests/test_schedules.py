@@ -137,6 +137,13 @@ def test_gather_broadcasts_over_images():
     assert per_image.flatten().tolist() == pytest.approx([0.2, 0])
 
 
+def test_gather_reads_its_table_on_the_cpu_whatever_the_default_device_is():
+    """PyTorch's device without data stands for any other."""
+    images = torch.zeros(2, 1)
+    with torch.device("meta"):
+        assert gather(np.array([0.0, 0.25]), 1, images).item() == 0.25
+
+
 @pytest.mark.parametrize("t", [-1, 3, torch.tensor([0, 3]), torch.tensor([-1, 0])])
 def test_gather_refuses_t_outside_the_table(t):
     with pytest.raises(ValueError, match="t must lie in 0…2"):
