@@ -195,8 +195,8 @@ modules in proportion to their number, at least {FLOOR} each; within a module th
 put into a copy of the project, and the tests that concern the module (`TESTS` in `mutants.py`) run until one fails; all
 are part of `make test`, and the full MNIST is not used. A timeout counts as killed. Not mutated: annotations and type
 aliases, docstrings, decorators, `raise` statements, and the arguments of `len` and `isinstance`. What does not compile,
-or is the same code, is no fault. Equivalent faults cannot change what the code does; they count as survivors in the
-share."""
+or is the same code, is no fault. Equivalent faults cannot change what the code does, or what it draws in distribution;
+they count as survivors in the share."""
 
 
 def kinds_text(outcomes: Mapping[Mutant, str]) -> str:
