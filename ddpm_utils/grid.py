@@ -64,7 +64,7 @@ def read_grid(path: Path) -> list[Entry]:
         content = YAML(typ="safe", pure=True).load(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise ValueError(f"{path} cannot be read ({error.strerror}).") from error
-    except (YAMLError, ValueError) as error:
+    except (YAMLError, ValueError, RecursionError) as error:
         mark, reason = getattr(error, "problem_mark", None), str(error).partition("\n")[0]
         where = f", line {mark.line + 1}: {error.problem}" if mark else f": {reason}"
         raise ValueError(f"{path} is not valid YAML{where}.") from error

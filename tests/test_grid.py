@@ -120,6 +120,7 @@ def test_each_problem_has_its_sentence(tmp_path, text, problem):
     ("text", "sentence"),
     [
         ("experiments: [", r"grid.yaml is not valid YAML, line 1: "),
+        (5000 * "[", r"grid.yaml is not valid YAML: maximum recursion depth"),
         ("experiments:\n  - {T: 1, T: 2}\n", r'is not valid YAML, line 2: found duplicate key "T"'),
         ("experiments: !!python/object/apply:os.system [ls]", "is not valid YAML, line 1: "),
         ("experiments: \0", "is not valid YAML: unacceptable character #x0000: special characters are not allowed"),
