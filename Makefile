@@ -52,7 +52,7 @@ bench-full: $(STAMP) ## FID over network calls of every sampler, recorded for no
 stress: $(STAMP) ## kill it at random, spoil its files, give it bad parameters (meant for 20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability stress
 
-mutants: $(STAMP) ## how many of 440 small faults in the science the tests notice (at most 90 minutes; resumable)
+mutants: $(STAMP) ## how many of some 450 small faults in the science the tests notice (at most 90 minutes; resumable)
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability mutants
 
 soak: $(STAMP) ## train and sample for half an hour: memory and open files, plotted
