@@ -176,25 +176,27 @@ def good_disk(good: Path) -> dict[str, dict[str, str]]:
     def do(name: str, command: Callable[[Path], Sequence[str]]) -> Path:
         folder = good / name
         folder.mkdir(exist_ok=True)
-        status, printed = run(command(folder), folder, good / work.LOG)
+        status, printed = run(command(folder), folder, good / f"{name}.log")
         if status:
             raise RuntimeError(f"{name} failed on a good disk: …{printed[-500:]}")
         return folder
 
-    do("half trained", lambda _: ["train", str(EPOCHS // 2)])
-    done = {
-        "training": do("training", training),
-        "ledger": do("ledger", sampling),
-        "sweep": do("sweep", one_experiment),
-    }
-    done["sweep's table"] = done["sweep"]
+    with ThreadPoolExecutor(2) as pool:
+        sweep = pool.submit(do, "sweep", one_experiment)
+        do("half trained", lambda _: ["train", str(EPOCHS // 2)])
+        done = {
+            "training": do("training", training),
+            "ledger": do("ledger", sampling),
+            "student edition": do("student edition", lambda _: ["ddpm", "student"]),
+        }
+        done["sweep"] = done["sweep's table"] = sweep.result()
     kept = next(shutil.copytree(done["ledger"], good / "half sampled").rglob("results-*.json"))
     name, value = next(iter(read_json(kept).items()))
     write_json(kept, {name: value}, indent=None)
     swept = shutil.copytree(done["sweep"], good / "swept")
     (swept / "data" / "runs" / "grid" / "results.csv").write_text("older\n", encoding="utf-8")
     shutil.copytree(swept, good / "site")
-    done |= {"site": do("site", site), "student edition": do("student edition", lambda _: ["ddpm", "student"])}
+    done["site"] = do("site", site)
     return {name: outcome(folder) for name, folder in done.items()}
 
 

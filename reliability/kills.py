@@ -22,13 +22,14 @@ from ddpm_utils import checkpoints
 from ddpm_utils.checkpoints import LEFT_OVER_SECONDS
 from ddpm_utils.ledger import Ledger
 from reliability import work
-from reliability.work import damaged, left, start, temporary
+from reliability.work import Forked, damaged, left, start, temporary
 
 SEED = 20_240
 EPOCHS = 12
 PARTS = 4  # of what is sampled: an entry of the ledger each
 PATIENCE = 20  # seconds in which what a killed process had started must have ended
 HANGS = 600  # seconds after which a process that was not killed is taken to hang
+Process = subprocess.Popen | Forked
 
 
 class Kind(NamedTuple):
@@ -40,7 +41,7 @@ class Kind(NamedTuple):
     at_a_time: int
     command: Callable[[Path], Sequence[str]]  # for a folder (see `work.start`)
     moment: Callable[[Path], str]  # how far a folder is, if no file was being written
-    kill: Callable[[subprocess.Popen], None]
+    kill: Callable[[Process], None]
 
 
 class Trial(NamedTuple):
@@ -54,12 +55,12 @@ class Trial(NamedTuple):
     alive: int  # processes that outlived a kill
 
 
-def kill_alone(process: subprocess.Popen) -> None:
+def kill_alone(process: Process) -> None:
     """Kill a process, but not what it has started: `kill -9`, or a lack of memory."""
     process.kill()
 
 
-def kill_all(process: subprocess.Popen) -> None:
+def kill_all(process: Process) -> None:
     """Kill a process and all that it has started, wherever their process groups: a machine that stops."""
     started = descendants(process)
     process.kill()
@@ -68,7 +69,7 @@ def kill_all(process: subprocess.Popen) -> None:
             other.kill()
 
 
-def descendants(process: subprocess.Popen) -> list[psutil.Process]:
+def descendants(process: Process) -> list[psutil.Process]:
     """What a process has started, and they in turn."""
     try:
         return psutil.Process(process.pid).children(recursive=True)
@@ -106,14 +107,14 @@ def moment_of_sweep(folder: Path) -> str:
 
 KINDS = (
     Kind("training", 28, 1, 2, lambda _: ["train", str(EPOCHS)], moment_of_training, kill_alone),
-    Kind("sampling to disk", 12, 1, 2, lambda _: ["sample"], moment_of_sampling, kill_alone),
-    Kind("sweep, its parent", 5, 5, 1, work.sweep, moment_of_sweep, kill_alone),
-    Kind("sweep, all processes", 5, 5, 1, work.sweep, moment_of_sweep, kill_all),
+    Kind("sampling to disk", 14, 1, 2, lambda _: ["sample"], moment_of_sampling, kill_alone),
+    Kind("sweep, its parent", 4, 4, 1, work.sweep, moment_of_sweep, kill_alone),
+    Kind("sweep, all processes", 4, 4, 1, work.sweep, moment_of_sweep, kill_all),
 )
 
 
 def finish(kind: Kind, folder: Path) -> float:
-    """Do the work to its end; returns the seconds that it took from when it had been started up.
+    """Do the work to its end; returns the seconds that it took.
 
     Raises:
         RuntimeError: if it fails, or hangs.
@@ -201,32 +202,43 @@ def row(kind: Kind, found: Sequence[Trial], seconds: float) -> dict:
     }
 
 
-def hit(kind: Kind, number: int, folder: Path) -> dict:
-    """One kind's line of the table."""
-    alone = [folder / f"{kind.name}, alone {copy}" for copy in range(kind.at_a_time)]
+def alone(kind: Kind, folder: Path) -> tuple[dict[str, str], float]:
+    """What some work leaves, and the seconds that it takes, if it is left alone.
+
+    Raises:
+        RuntimeError: if several at a time do not leave the same.
+    """
+    folders = [folder / f"{kind.name}, alone {copy}" for copy in range(kind.at_a_time)]
     with ThreadPoolExecutor(kind.at_a_time) as pool:
-        seconds = min(pool.map(partial(finish, kind), alone))
-    expected = left(alone[0])
-    if any(left(other) != expected for other in alone):
+        seconds = min(pool.map(partial(finish, kind), folders))
+    expected = left(folders[0])
+    if any(left(other) != expected for other in folders):
         raise RuntimeError(f"{kind.name}: two that were left alone are not the same.")
-    return row(kind, list(trials(kind, folder, expected, seconds, (SEED, number))), seconds)
+    return expected, seconds
 
 
 def report() -> Section:
     """Kill, resume and compare."""
+    rows, known = [], {}
     with tempfile.TemporaryDirectory(prefix="kills-") as folder:
-        table = pd.DataFrame([hit(kind, number, Path(folder)) for number, kind in enumerate(KINDS)])
+        for number, kind in enumerate(KINDS):
+            if kind.command not in known:
+                known[kind.command] = alone(kind, Path(folder))
+            expected, seconds = known[kind.command]
+            found = list(trials(kind, Path(folder), expected, seconds, (SEED, number)))
+            rows.append(row(kind, found, seconds))
+    table = pd.DataFrame(rows)
     note = (
         f"SIGKILL at moments drawn uniformly (seed {SEED}) from the time that the work takes when it is left alone; "
         "then the same command to its end. A kill counts if the process had not ended. *Training*: `ddpm train`, "
-        f"{EPOCHS} epochs of two steps on 128 digits, from when PyTorch is imported. *Sampling to disk*: {PARTS} "
-        "parts of `evaluate` with a ledger, likewise. *Sweep*: `ddpm sweep`, two experiments times two notebooks, "
-        "killed up to five times in a row and started again at once; its parent alone, or with all that it had "
-        "started. Compared are every tensor, loss and step of all checkpoints, the ledger and the sweep's results.csv, "
-        "but not the seconds that something took. *Spoiled files* are those that a reader would take for results and "
-        "cannot read, after each kill. *Temporary files* are those that a killed writer left; they are made to look "
-        "two hours old before the work goes on, and the next write of the same file deletes them: *of these kept* "
-        "were those whose file was not written again."
+        f"{EPOCHS} epochs of two steps on 128 digits, in a process forked from one that has imported PyTorch. "
+        f"*Sampling to disk*: {PARTS} parts of `evaluate` with a ledger, likewise. *Sweep*: `ddpm sweep`, two "
+        "experiments times two notebooks, killed up to four times in a row and started again at once; its parent "
+        "alone, or with all that it had started. Compared are every tensor, loss and step of all checkpoints, the "
+        "ledger and the sweep's results.csv, but not the seconds that something took. *Spoiled files* are those that "
+        "a reader would take for results and cannot read, after each kill. *Temporary files* are those that a killed "
+        "writer left; they are made to look two hours old before the work goes on, and the next write of the same "
+        "file deletes them: *of these kept* were those whose file was not written again."
     )
     kills, equal = table["kills"].sum(), table["the same bits"].sum()
     verdicts = (

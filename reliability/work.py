@@ -1,22 +1,19 @@
-"""Real work of the package in processes of its own, to be killed or refused a disk; and what it leaves there.
-
-python -m reliability.work train 12 READY     # `ddpm train` on few digits; the file READY is made when it begins
-python -m reliability.work sample READY       # an evaluation that keeps its parts in a ledger
-"""
+"""Real work of the package in processes of its own, to be killed or refused a disk; and what it leaves there."""
 
 import csv
 import hashlib
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import accelerate  # noqa: F401  (before the work begins)
 import pandas as pd
+import torch
 from tqdm import auto  # noqa: F401
 
 from ddpm_utils import checkpoints, data
@@ -27,7 +24,7 @@ from ddpm_utils.experiment import Experiment
 from ddpm_utils.ledger import Ledger
 from ddpm_utils.shipping import ledger_for
 
-LOG, READY = "log.txt", "ready"  # in the folder of some work: what it prints; there when it has been started up
+LOG = "log.txt"  # in the folder of some work: what it prints
 NETWORK = {"network": "lean_unet", "learning_rate": 0.002}
 TRAINING = {"beta": 0.1, "T": 20, "dataset": "mnist_5k", "batch_size": 64, **NETWORK}
 GRID = """
@@ -80,32 +77,73 @@ def sweep(folder: Path, *options: str) -> list[str]:
     return ["ddpm", "sweep", str(grid), "--workers", "2", *options]
 
 
-def start(command: Sequence[str], folder: Path, log: Path | None = None) -> subprocess.Popen:
-    """Start some work in a process group of its own, and wait until it has imported what it needs.
+class Forked:
+    """A process with work of this module, forked from one that has imported the libraries; used as a `Popen` is.
 
     Args:
-        command: "ddpm" and its arguments, as users start it; or those of this module.
+        name: "train" (`ddpm train` on few digits) or "sample" (an evaluation that keeps its parts in a ledger).
+        arguments: of the function of that name.
+        folder: that its files go below.
+        log: where its output goes.
+    """
+
+    def __init__(self, name: str, arguments: Sequence[str], folder: Path, log: Path):
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        self._process = context.Process(target=_work, args=(name, arguments, folder, log))
+        self._process.start()
+        self.pid, self.kill = self._process.pid, self._process.kill
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, or minus the signal that ended it; None while it runs."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Wait for its end; returns `returncode`.
+
+        Raises:
+            subprocess.TimeoutExpired: after so many seconds.
+        """
+        self._process.join(timeout)
+        if self.returncode is None:
+            raise subprocess.TimeoutExpired(self._process.name, timeout)
+        return self.returncode
+
+
+def _work(name: str, arguments: Sequence[str], folder: Path, log: Path) -> None:
+    os.setsid()
+    file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(file, stream)
+    os.environ["DDPM_OUTPUT"] = str(folder)
+    torch.set_num_threads(1)
+    data.load = load_few
+    sys.exit({"train": train, "sample": sample}[name](*arguments))
+
+
+def start(command: Sequence[str], folder: Path, log: Path | None = None) -> subprocess.Popen | Forked:
+    """Start some work in a session of its own.
+
+    Args:
+        command: "ddpm" and its arguments, as users start it; or those of `Forked`.
         folder: that its files go below.
         log: where its output goes; by default into the folder.
     """
     folder.mkdir(parents=True, exist_ok=True)
     log = log or folder / LOG
-    ready = log.with_name(READY)
-    ready.unlink(missing_ok=True)
-    module = ["ddpm_utils", *command[1:]] if command[0] == "ddpm" else ["reliability.work", *command, str(ready)]
+    if command[0] != "ddpm":
+        return Forked(command[0], command[1:], folder, log)
     environment = {"DDPM_OUTPUT": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
     with log.open("ab") as file:
-        process = subprocess.Popen(
-            [sys.executable, "-m", *module],
+        return subprocess.Popen(
+            [sys.executable, "-m", "ddpm_utils", *command[1:]],
             cwd=PROJECT,
             env=os.environ | environment,
             stdout=file,
             stderr=file,
             start_new_session=True,
         )
-    while command[0] != "ddpm" and not ready.exists() and process.poll() is None:
-        time.sleep(0.01)
-    return process
 
 
 def left(folder: Path) -> dict[str, str]:
@@ -158,10 +196,3 @@ def damaged(folder: Path) -> list[Path]:
 def temporary(folder: Path) -> set[Path]:
     """Files and folders that have not become what they were to be."""
     return {path for path in folder.rglob(".*") if path.name != ".lock"}
-
-
-if __name__ == "__main__":
-    name, *arguments, ready = sys.argv[1:]
-    data.load = load_few
-    Path(ready).touch()
-    sys.exit({"train": train, "sample": sample}[name](*arguments))

@@ -95,9 +95,18 @@ def test_the_summary_has_every_verdict():
     assert "A note." in text
 
 
-def test_the_readme_shows_the_recorded_summary():
-    recorded = (PROJECT / "benchmarks" / "results.md").read_text(encoding="utf-8")
-    summary = report.marked("benchmarks").search((PROJECT / "README.md").read_text(encoding="utf-8"))[0]
+@pytest.mark.parametrize(
+    ("name", "file", "verdict"),
+    [
+        ("benchmarks", "benchmarks/results.md", "training step, same CNN, against the plain loop"),
+        ("stress", "reliability/stress.md", "killed anywhere, then resumed: the same bits"),
+        ("mutants", "reliability/mutants.md", "small faults in the science that the tests notice"),
+        ("soak", "reliability/soak.md", "growth of memory in half an hour"),
+    ],
+)
+def test_the_readme_shows_the_recorded_summary(name, file, verdict):
+    recorded = (PROJECT / file).read_text(encoding="utf-8")
+    summary = report.marked(name).search((PROJECT / "README.md").read_text(encoding="utf-8"))[0]
     shown = "\n".join(summary.splitlines()[1:-1])
-    assert "training step, same CNN, against the plain loop" in shown
+    assert verdict in shown
     assert shown in recorded

@@ -15,6 +15,7 @@ import torch
 
 from ddpm_utils import checkpoints
 from ddpm_utils.checkpoints import LEFT_OVER_SECONDS
+from ddpm_utils.data import PROJECT
 from ddpm_utils.sealed import SEAL, fingerprint
 from reliability import bad_disk, kills, work
 from reliability.kills import Kind, Trial
@@ -137,6 +138,27 @@ def test_all_that_a_process_started_is_killed():
     kills.kill_all(process)
     assert process.wait() == -signal.SIGKILL
     assert psutil.wait_procs(started, timeout=5)[1] == []
+
+
+def test_work_is_forked_killed_waited_for_and_resumed(tmp_path):
+    """In a process of its own, since this one may have forked another kind of work already."""
+    code = """
+import pathlib, subprocess, sys
+from reliability.work import left, start
+folder = pathlib.Path(sys.argv[1])
+training = start(["train", "2"], folder / "killed")
+try:
+    training.wait(0.1)
+except subprocess.TimeoutExpired:
+    training.kill()
+print(training.wait(), start(["train", "2"], folder / "killed").wait(), start(["train", "2"], folder / "alone").wait())
+print(left(folder / "killed") == left(folder / "alone") != {}, start(["train", "never"], folder / "wrong").wait())
+"""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["-9", "0", "0", "True", "1"]
+    assert "ddpm: epochs" in (tmp_path / "wrong" / work.LOG).read_text(encoding="utf-8")
 
 
 def test_a_line_of_the_table_counts_kills_by_their_work():
