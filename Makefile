@@ -7,7 +7,7 @@ GRID ?= grids/beta_T.yaml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run sweep test lab app student site lint notebooks reproduce bench bench-full stress mutants soak clean
+.PHONY: help run sweep test lab app student site lint notebooks reproduce bench bench-full stress determinism mutants soak clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -49,8 +49,11 @@ bench: $(VENV)/.bench ## speed, memory and quality per minute, side by side with
 bench-full: $(STAMP) ## FID over network calls of every sampler, recorded for notebook 03 (an hour)
 	$(BIN)/ddpm compare
 
-stress: $(STAMP) ## kill it at random, spoil its files, give it bad parameters (meant for 20 minutes)
+stress: $(STAMP) ## kill it at random, spoil its files, give it bad parameters (20 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability stress
+
+determinism: $(STAMP) ## the same sweep again, by other workers, in another order (5 minutes)
+	OMP_NUM_THREADS=1 $(BIN)/python -m reliability determinism
 
 mutants: $(STAMP) ## how many of some 450 small faults in the science the tests notice (at most 90 minutes; resumable)
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability mutants

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_utils.cold import ALGORITHMS
+from ddpm_utils.comparison import METHODS, Method, fewest_calls
 from ddpm_utils.data import Dataset
-from ddpm_utils.schedules import LARGEST_T
+from ddpm_utils.sampling import ancestral
+from ddpm_utils.schedules import LARGEST_T, NoiseSchedule
 from ddpm_utils.training_setup import WEIGHTS
 
 MOST_IMAGES = 60_000  # of MNIST in training; parts of a data set have fewer
@@ -31,31 +33,39 @@ OWN: dict[str, dict[str, range | tuple[str, ...] | type]] = {
     },
 }
 """By notebook: integers of a range, some names, or a type."""
+WALKS = {"03_sampling": Method(ancestral, "even"), "04_evaluation": METHODS["ancestral, posterior σ²"]}
+"""What a notebook makes its calls with."""
 NOUNS = {bool: "true or false"}
 WEIGHTS_FILE = "empty, download, or a file that is there"
 
 
-def check_parameters(notebook: str, dataset: Dataset | None = None, /, **values: Any) -> None:
+def check_parameters(
+    notebook: str, dataset: Dataset | None = None, schedule: NoiseSchedule | None = None, /, **values: Any
+) -> None:
     """Check some of a notebook's own parameters.
 
     Args:
         dataset: what the images are to be taken from, which bounds their number.
+        schedule: of the forward process, which bounds the number of calls: between two of few steps no signal may be
+            left.
 
     Raises:
         ValueError: if one is not allowed; the sentence names the parameter, the value and what is.
     """
     for name, value in values.items():
-        wrong = problem(notebook, name, value, dataset)
+        wrong = problem(notebook, name, value, dataset, schedule)
         if wrong:
             raise ValueError(f"{name} {wrong}")
 
 
-def problem(notebook: str, name: str, value: Any, dataset: Dataset | None = None) -> str | None:
+def problem(
+    notebook: str, name: str, value: Any, dataset: Dataset | None = None, schedule: NoiseSchedule | None = None
+) -> str | None:
     """What is wrong with a notebook's own parameter, as the rest of a sentence that begins with its name; or None.
 
     Args:
         name: one of `OWN[notebook]`.
-        dataset: as for `check_parameters`.
+        dataset, schedule: as for `check_parameters`.
     """
     allowed, why = OWN[notebook][name], ""
     if isinstance(allowed, range):
@@ -63,6 +73,10 @@ def problem(notebook: str, name: str, value: Any, dataset: Dataset | None = None
             most = len(dataset.test) if name == "images" else min(len(dataset.test), len(dataset.validation))
             if most + 1 < allowed.stop:
                 allowed, why = range(allowed.start, most + 1), f" ({dataset.name} has no more)"
+        if schedule and name == "calls" and notebook in WALKS and type(value) is int and value in allowed:
+            least = fewest_calls(schedule, value, [WALKS[notebook]])
+            if least > value:
+                allowed, why = range(least, allowed.stop), " (between two of fewer steps no signal is left)"
         right, what = type(value) is int and value in allowed, f"an integer from {allowed[0]} to {allowed[-1]}{why}"
     elif isinstance(allowed, tuple):
         right, what = isinstance(value, str) and value in allowed, f"one of {', '.join(allowed)}"

@@ -59,9 +59,10 @@ def _check_data(entries: Sequence[Entry]) -> None:
     problems = [f"{name} is needed. {data.source}" for name, data in loaded.items() if data.name != name]
     for entry in entries:
         data = loaded[entry.experiment.dataset]
+        schedule = entry.experiment.noise_schedule if isinstance(entry.experiment, Experiment) else None
         for notebook, parameters in entry.notebooks.items():
             for name in OWN[notebook]:
-                wrong = problem(notebook, name, parameters[name], data) if name in parameters else None
+                wrong = problem(notebook, name, parameters[name], data, schedule) if name in parameters else None
                 problems += [f"{name} of {notebook} {wrong}"] if wrong else []
     if problems:
         raise ValueError("\n  ".join(["this grid cannot be run here:", *dict.fromkeys(problems)]))

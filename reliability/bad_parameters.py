@@ -17,23 +17,25 @@ from ddpm_utils.jobs import Job, execute
 
 EXAMPLES = 2000
 SMALL = {"network": "lean_unet", "epochs": 1, "batch_size": 1600}
+ROUGH = SMALL | {"beta": 0.1, "T": 20}
 LITTLE = SMALL | {"calls": 1, "weights": "run"}
+TINY = {"T": 1, "shown": 1, "calls": 1, "severity": 1e-6}
 EDGES: list[tuple[str, str, dict]] = [
+    ("T = 1, one digit, one call, severity 1e-6", "05_custom_degradation", TINY),  # these two take longest
+    ("batch of 1", "02_training", ROUGH | {"batch_size": 1}),
     ("T = 1, one digit", "01_forward_process", {"T": 1, "shown": 1}),
     ("β = 1e-9", "01_forward_process", {"beta": 1e-9, "T": 2}),
     ("β = 1 − 1e-9", "01_forward_process", {"beta": 1 - 1e-9, "T": 6}),
     ("T = 1", "02_training", SMALL | {"T": 1}),
-    ("batch of 1", "02_training", SMALL | {"beta": 0.1, "T": 20, "batch_size": 1}),
-    ("batch of all", "02_training", SMALL | {"beta": 0.1, "T": 20, "batch_size": 3200}),
+    ("batch of all, a learning rate near 1", "02_training", ROUGH | {"batch_size": 3200, "learning_rate": 0.99}),
     ("β = 1 − 1e-9", "02_training", SMALL | {"beta": 1 - 1e-9, "T": 6}),
     ("T = 1, one sample, one call", "03_sampling", LITTLE | {"T": 1, "shown": 1}),
     ("β = 1e-9", "03_sampling", LITTLE | {"beta": 1e-9, "T": 2, "shown": 4}),
-    ("β = 1 − 1e-9", "03_sampling", LITTLE | {"beta": 1 - 1e-9, "T": 6, "shown": 4}),
+    ("β = 1 − 1e-9", "03_sampling", LITTLE | {"beta": 1 - 1e-9, "T": 6, "calls": 6, "shown": 4}),
+    ("a harsh chain in one call", "03_sampling", LITTLE | {"beta": 0.1, "T": 1300}),
     ("T = 1, four samples, one image", "04_evaluation", LITTLE | {"T": 1, "samples": 4, "images": 1}),
     ("β = 1e-9", "04_evaluation", LITTLE | {"beta": 1e-9, "T": 2, "samples": 20, "images": 2}),
-    ("a harsh chain, two steps of training", "04_evaluation", LITTLE | {"beta": 0.1, "T": 1300, "samples": 20}),
-    ("T = 1, one digit, one call", "05_custom_degradation", {"T": 1, "shown": 1, "calls": 1}),
-    ("severity 1e-6", "05_custom_degradation", {"severity": 1e-6, "T": 3, "calls": 3, "shown": 2}),
+    ("a harsh chain", "04_evaluation", LITTLE | {"beta": 0.1, "T": 1300, "calls": 11, "samples": 20}),
 ]
 """What is at the edge, in which notebook, with which parameters."""
 SENTENCE = re.compile(r"cell \[\d+\]: (ValueError|FloatingPointError): [^\n]+\.")

@@ -106,10 +106,10 @@ def moment_of_sweep(folder: Path) -> str:
 
 
 KINDS = (
-    Kind("training", 28, 1, 2, lambda _: ["train", str(EPOCHS)], moment_of_training, kill_alone),
+    Kind("training", 30, 1, 2, lambda _: ["train", str(EPOCHS)], moment_of_training, kill_alone),
     Kind("sampling to disk", 14, 1, 2, lambda _: ["sample"], moment_of_sampling, kill_alone),
-    Kind("sweep, its parent", 4, 4, 1, work.sweep, moment_of_sweep, kill_alone),
-    Kind("sweep, all processes", 4, 4, 1, work.sweep, moment_of_sweep, kill_all),
+    Kind("sweep, its parent", 3, 3, 1, work.sweep, moment_of_sweep, kill_alone),
+    Kind("sweep, all processes", 3, 3, 1, work.sweep, moment_of_sweep, kill_all),
 )
 
 
@@ -233,7 +233,7 @@ def report() -> Section:
         "then the same command to its end. A kill counts if the process had not ended. *Training*: `ddpm train`, "
         f"{EPOCHS} epochs of two steps on 128 digits, in a process forked from one that has imported PyTorch. "
         f"*Sampling to disk*: {PARTS} parts of `evaluate` with a ledger, likewise. *Sweep*: `ddpm sweep`, two "
-        "experiments times two notebooks, killed up to four times in a row and started again at once; its parent "
+        "experiments times two notebooks, killed up to three times in a row and started again at once; its parent "
         "alone, or with all that it had started. Compared are every tensor, loss and step of all checkpoints, the "
         "ledger and the sweep's results.csv, but not the seconds that something took. *Spoiled files* are those that "
         "a reader would take for results and cannot read, after each kill. *Temporary files* are those that a killed "

@@ -40,7 +40,7 @@ ALLOWED: dict[str, set[str]] = {
     "student": {"checkpoints", "notebooks"},
     "notebooks": {"checkpoints", "data", "sealed"},
     "provenance": {"classifier", "data", "notebooks", "partners", "training_setup"},
-    "parameters": {"cold", "data", "schedules", "training_setup"},
+    "parameters": {"cold", "comparison", "data", "sampling", "schedules", "training_setup"},
     "grid": {"experiment", "notebooks", "parameters", "restoration_experiment", "training_setup"},
     "jobs": {"checkpoints", "grid", "notebooks", "provenance", "sealed"},
     "engines": {"jobs"},

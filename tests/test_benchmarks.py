@@ -100,6 +100,7 @@ def test_the_summary_has_every_verdict():
     [
         ("benchmarks", "benchmarks/results.md", "training step, same CNN, against the plain loop"),
         ("stress", "reliability/stress.md", "killed anywhere, then resumed: the same bits"),
+        ("determinism", "reliability/determinism.md", "sweeps that leave the same bits"),
         ("mutants", "reliability/mutants.md", "small faults in the science that the tests notice"),
         ("soak", "reliability/soak.md", "growth of memory in half an hour"),
     ],

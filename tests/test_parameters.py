@@ -16,9 +16,10 @@ from ddpm_utils.experiment import Experiment
 from ddpm_utils.forward import diffuse, posterior_tables
 from ddpm_utils.grid import EXPERIMENTAL, RESERVED
 from ddpm_utils.notebooks import numbered, parameters_of
-from ddpm_utils.parameters import OWN, check_parameters, problem
+from ddpm_utils.parameters import OWN, WALKS, check_parameters, problem
 from ddpm_utils.restoration_experiment import DEGRADATIONS, RestorationExperiment
 from ddpm_utils.sampling import ancestral
+from ddpm_utils.schedules import constant
 
 EXAMPLES = int(os.environ.get("DDPM_EXAMPLES", 100))
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -172,3 +173,17 @@ def test_no_more_images_than_there_are(digits):
             ValueError, match=rf"{name} must be an integer from . to {most} \(mnist_5k has no more\), not"
         ):
             check_parameters("04_evaluation", digits, **{name: value})
+
+
+@pytest.mark.parametrize("notebook", sorted(WALKS))
+def test_few_calls_are_refused_if_they_leave_no_signal(notebook):
+    harsh = constant(beta=0.1, T=1300)
+    sentence = r"calls must be an integer from (\d+) to \d+ \(between two of fewer steps no signal is left\), not 1\."
+    with pytest.raises(ValueError, match=sentence) as found:
+        check_parameters(notebook, None, harsh, calls=1)
+    least = int(re.search(sentence, str(found.value))[1])
+    check_parameters(notebook, None, harsh, calls=least)
+    with pytest.raises(ValueError, match=rf"from {least} to .* not {least - 1}\."):
+        check_parameters(notebook, None, harsh, calls=least - 1)
+    check_parameters(notebook, None, harsh, calls=5000)  # all steps
+    check_parameters(notebook, None, constant(beta=0.001, T=2000), calls=1)
