@@ -54,7 +54,7 @@ def machine() -> str:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     units = torch.backends.cpu.get_cpu_capability() + (" and bfloat16" if bfloat16_is_fast() else "")
     system = f"{platform.system()}, Python {platform.python_version()}, PyTorch {torch.__version__.split('+')[0]}"
-    return f"{model}, {cores} cores, {units}; {system}; {date.today()}"
+    return f"{model}, {cores} core{'s' * (cores > 1)}, {units}; {system}; {date.today()}"
 
 
 def markdown(title: str, sections: list[Section]) -> tuple[str, str]:

@@ -107,7 +107,8 @@ def report() -> Section:
     write_bytes(PICTURE, plots.to_png(plot(readings)))
     grown = growth(readings)
     rounds = len(said)
-    shown = readings.groupby((readings["minutes"] // (MINUTES / 6)).astype(int))[["MB", "files", "threads"]].median()
+    span = (readings["minutes"] // (MINUTES / 6)).astype(int).clip(upper=5)
+    shown = readings.groupby(span)[["MB", "files", "threads"]].median()
     shown.insert(0, "minutes", [f"{int(i * MINUTES / 6)} to {int((i + 1) * MINUTES / 6)}" for i in shown.index])
     note = (
         f"{rounds} rounds in one process. Each opens its run again, trains an epoch of 640 digits, draws 64 "
