@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from accelerate.utils.other import get_free_port
 from few_digits import load_few
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.distributed.elastic.utils.distributed import get_free_port
 
 from ddpm_utils import checkpoints, data, training
 from ddpm_utils.__main__ import main
