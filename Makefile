@@ -55,7 +55,7 @@ stress: $(STAMP) ## kill it at random, spoil its files, give it bad parameters (
 determinism: $(STAMP) ## the same sweep again, by other workers, in another order (5 minutes)
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability determinism
 
-mutants: $(STAMP) ## how many of some 450 small faults in the science the tests notice (at most 90 minutes; resumable)
+mutants: $(STAMP) ## how many of some 450 small faults in the science the tests notice (20 minutes; resumable)
 	OMP_NUM_THREADS=1 $(BIN)/python -m reliability mutants
 
 soak: $(STAMP) ## train and sample for half an hour: memory and open files, plotted

@@ -76,7 +76,7 @@ def kinds(folder: Path, stack: ExitStack) -> tuple[list[Kind], list[str]]:
     if all((root / "MNIST" / "raw" / name).exists() for name in SHA256["MNIST"]):
         found.append(mnist(root, folder))
     else:
-        left_out.append(f"MNIST is not in {root}: its files were not tried.")
+        left_out.append("MNIST is not here (`DDPM_DATA`): its files were not tried.")
     return [*found, *tensors(folder, small, averaging), *results(low_beta, averaging), *batch(folder)], left_out
 
 

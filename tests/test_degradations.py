@@ -6,7 +6,15 @@ from torch.nn import functional as F
 from torchvision.transforms.functional import gaussian_blur
 
 from ddpm_utils import mixtures
-from ddpm_utils.degradations import DownSampling, GaussianBlur, HeatBlur, RowColumnAveraging, Separable
+from ddpm_utils.degradations import (
+    LARGEST_T,
+    DownSampling,
+    GaussianBlur,
+    HeatBlur,
+    RowColumnAveraging,
+    Separable,
+    check,
+)
 from ddpm_utils.forward import diffuse
 from ddpm_utils.partners import photo_patches
 from ddpm_utils.schedules import cosine
@@ -271,6 +279,7 @@ def test_refuses_severities(kind, severity, unchecked):
 
 @pytest.mark.parametrize("kind", [HeatBlur, DownSampling, RowColumnAveraging, mixtures.noise, mixtures.GaussianFade])
 def test_refuses_t_that_is_no_number_of_steps(kind):
+    check(LARGEST_T, 1.0)
     with pytest.raises(ValueError, match="T must be an integer from 1 to 10000, not 0"):
         kind(T=0)
 

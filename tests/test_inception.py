@@ -15,8 +15,8 @@ from ddpm_utils import metrics
     ("content", "sentence"),
     [
         (None, r"weights cannot be read from .*inception\.pth: No such file"),
-        (b"", "does not hold torch-fidelity's Inception weights"),
-        (b"not weights", "does not hold torch-fidelity's Inception weights"),
+        (b"", r"does not hold torch-fidelity's Inception weights \(its sha256 is another\)\.$"),
+        (b"not weights", r"does not hold torch-fidelity's Inception weights \(its sha256 is another\)\.$"),
     ],
 )
 def test_inception_weights_that_are_none(content, sentence, tmp_path):
@@ -54,6 +54,7 @@ def test_inception_sees_three_channels_of_bytes(hub, tmp_path, monkeypatch):
     monkeypatch.setattr(metrics, "NoTrainInceptionV3", Network)
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     (tmp_path / "weights.pth").write_bytes(b"weights")
+    (hub / "checkpoints").mkdir(parents=True)  # where others have been kept already
     images = torch.tensor([-0.5, 0.0, 9.0]).reshape(3, 1, 1, 1).expand(3, 1, 28, 28)
     for weights in ("download", "download", tmp_path / "weights.pth"):
         seen = metrics.inception_extractor(weights)(images)
@@ -70,6 +71,13 @@ def test_inception_weights_that_cannot_be_downloaded(hub, monkeypatch):
 
     monkeypatch.setattr(torch.hub, "download_url_to_file", unreachable)
     with pytest.raises(OSError, match="weights cannot be downloaded: Name or service not known"):
+        metrics.inception_extractor("download")
+
+
+def test_a_download_that_was_spoilt_is_to_be_deleted(hub):
+    (hub / "checkpoints").mkdir(parents=True)
+    (hub / "checkpoints" / Path(URL_INCEPTION_V3).name).write_bytes(b"not weights")
+    with pytest.raises(OSError, match=r"\(its sha256 is another\): delete it\.$"):
         metrics.inception_extractor("download")
 
 

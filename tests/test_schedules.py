@@ -180,6 +180,14 @@ def test_gather_refuses_t_outside_the_table(t):
         (lambda: linear(T=10).subset([]), r"steps must increase and lie in 1…10"),
         (lambda: constant(beta=0.1, T=400).subset(1), "take more steps: between two of these no signal is left"),
         (lambda: NoiseSchedule(np.array([0, 0.1]), alpha=np.array([1, 0.8])), "alpha must be the cumulative product"),
+        (
+            lambda: NoiseSchedule(np.array([0, 1 - 2e-9]), alpha=np.array([1, 1e-9])),  # half of what it should be
+            "alpha must be the cumulative product",
+        ),
+        (
+            lambda: linear(beta_min=0.5, beta_max=0.9, T=200),
+            r"beta_min = 0\.5, beta_max = 0\.9, T = 200: alpha at",
+        ),
     ],
 )
 def test_refuses(make, sentence, unchecked):

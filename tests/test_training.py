@@ -129,6 +129,9 @@ def test_restoration_adds_noise_of_sigma(images):
     drawn = objective.draw(many, torch.Generator().manual_seed(0))
     losses = objective(Function(lambda z, time: 2 * z), many, t, *drawn)
     assert losses.mean().item() == pytest.approx(4 * 0.1**2, rel=0.02)
+    seen = []
+    objective(Function(lambda z, time: seen.append(z) or z), many, t, *drawn)
+    assert torch.equal(seen[0], objective.degradation(many, t, drawn[0]) + 0.1 * drawn[1])
 
 
 def test_restoration_draws_noise_only_if_there_is_a_sigma(images):
@@ -144,6 +147,7 @@ def test_restoration_refuses_other_norms():
         Restoration(Dim(), 3)
     with pytest.raises(ValueError, match="sigma must be a number from 0 to 1000, not -1"):
         Restoration(Dim(), sigma=-1.0)
+    assert Restoration(Dim(), sigma=1000).sigma == 1000
 
 
 # Steps
