@@ -143,7 +143,6 @@ def train(
                 raise
 
 
-@torch.inference_mode()
 def validate(
     network: nn.Module,
     objective: Objective,
@@ -169,9 +168,10 @@ def validate(
         part = slice(chunk * VALIDATION_CHUNK, (chunk + 1) * VALIDATION_CHUNK)
         drawn = objective.draw(images[part], generator_for(seed, "validation", chunk))
         for few in zip(*(value.split(EVALUATED) for value in (images[part], t[part], *drawn)), strict=True):
-            losses.append((chunk, objective(network, *(value.to(device) for value in few)).cpu()))
+            with torch.inference_mode():
+                losses.append((chunk, objective(network, *(value.to(device) for value in few)).cpu()))
     network.train(training)
-    if accelerator:
+    if accelerator:  # not in inference mode, which PyTorch 2.5 cannot gather in
         losses = sorted(gather_object(losses), key=itemgetter(0))  # those of one chunk stay in order
     return torch.cat([some for _, some in losses])
 

@@ -53,7 +53,7 @@ def environment(output: Path, **others: str) -> dict[str, str]:
 
 def launch(output: Path, *command: str) -> str:
     """Run a script under `accelerate launch` in two processes on the CPU; returns what they print."""
-    options = ["--multi_gpu", "--num_processes=2", "--main_process_port=0"]  # --cpu would start one process
+    options = ["--multi_gpu", "--num_processes=2", f"--main_process_port={get_free_port()}"]  # --cpu: one process
     line = [sys.executable, "-m", "accelerate.commands.launch", *options, *command]
     done = subprocess.run(line, env=environment(output), capture_output=True, text=True, timeout=AT_MOST, cwd=PROJECT)
     assert done.returncode == 0, done.stderr
