@@ -159,7 +159,7 @@ def row(case: Case, state: str, expected: dict[str, str] | None, good: Path) -> 
             "one sentence": len(said) == 1 and "Traceback" not in printed,
             "untouched": all(after.get(name) == value for name, value in before.items()),
             "temporary files": len(temporary(folder)),
-            "it said": said[0].replace(str(disk), "…") if said else printed[-200:],
+            "it said": said[0].replace(str(folder), "…") if said else printed[-200:],
         }
         if case.again:
             found["then"] = run(command, folder, log)[0] == 0 and outcome(folder) == expected
