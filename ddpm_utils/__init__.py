@@ -1,7 +1,12 @@
-"""The laboratory for denoising diffusion on a laptop.
+"""Diffusion models on a laptop: schedules, samplers, networks and figures, for notebooks that need no GPU.
 
-Data flows one way: data → schedules → forward → networks → training → checkpoints → sampling → metrics →
-plots → notebooks. Import the module you need: `from ddpm_utils import schedules, forward`.
+`import ddpm_utils as ddpm` offers a short vocabulary, whose names load when they are first used. The folders
+`diffusion`, `cold`, `training`, `networks`, `evaluation`, `plots`, `lab` and `batch` hold the rest; `__init__.pyi` says
+what is where.
 """
 
+import lazy_loader
+
 __version__ = "0.1.0"
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -4,61 +4,18 @@ A file is a safetensors file whose header also holds a JSON description and a sh
 that was cut short, flipped a bit or belongs to something else is refused in one sentence.
 """
 
-import contextlib
-import glob
 import hashlib
 import json
-import os
-import tempfile
-import time
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from ddpm_utils.files import CheckpointError, write_bytes
+
 REMEDY = "restore it with git checkout, or delete its folder to train again"
 SCALE = ".scale"  # ends the name of what 8-bit weights are to be multiplied by
-LEFT_OVER_SECONDS = 3600  # a temporary file that old is of a process that was killed, and not being written
-
-
-class CheckpointError(Exception):
-    """A checkpoint that cannot be written, is damaged, or does not fit."""
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all: a temporary file beside it, synced, then renamed.
-
-    Raises:
-        CheckpointError: if it cannot be written (no space, no permission); what was there before stays.
-    """
-    path = Path(path)
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_over(path)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise CheckpointError(f"{path} could not be saved ({error.strerror}); nothing was changed.") from error
-    finally:
-        if temporary is not None:
-            with contextlib.suppress(FileNotFoundError):
-                os.unlink(temporary)
-
-
-def _remove_left_over(path: Path) -> None:
-    """Delete the temporary files of `write_bytes` for this path that a kill left there; others may be in use."""
-    for temporary in path.parent.glob(f".{glob.escape(path.name)}.????????"):
-        with contextlib.suppress(FileNotFoundError):  # another process was faster
-            if time.time() - temporary.stat().st_mtime > LEFT_OVER_SECONDS:
-                temporary.unlink()
 
 
 def save(path: Path, tensors: dict[str, Tensor], description: dict) -> None:

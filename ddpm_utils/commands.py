@@ -18,12 +18,11 @@ UNSUITED = ["@jupyter/nbgrader", "@jupyter-notebook/lab-extension"]  # JupyterLa
 
 def run(values: dict) -> int:
     """Execute notebooks 01–04 for both published schedules, and 05; print the table of results."""
-    from ddpm_utils.engines import cores, on_processes
-    from ddpm_utils.experiment import PUBLISHED, Experiment
-    from ddpm_utils.progress import Board
-    from ddpm_utils.restoration_experiment import RestorationExperiment
-    from ddpm_utils.sweep import FIRST_MINUTE, main_job, rows_of, write_table
-    from ddpm_utils.training_setup import output
+    from ddpm_utils.batch.engines import cores, on_processes
+    from ddpm_utils.batch.progress import Board
+    from ddpm_utils.batch.sweep import FIRST_MINUTE, main_job, rows_of, write_table
+    from ddpm_utils.data import output
+    from ddpm_utils.training.experiments import PUBLISHED, Experiment, RestorationExperiment
 
     runs = output() / "data" / "runs"
     experiments = [Experiment(**published) for published in PUBLISHED.values()]
@@ -57,12 +56,12 @@ def sweep(
 
     Whatever is done is kept and recognised: a sweep that was stopped resumes with the same command.
     """
-    from ddpm_utils.engines import cores, on_dask, on_processes
-    from ddpm_utils.grid import read_grid
-    from ddpm_utils.jobs import find
-    from ddpm_utils.progress import Board
-    from ddpm_utils.sweep import is_done, plan, prospects, write_results
-    from ddpm_utils.training_setup import output
+    from ddpm_utils.batch.engines import cores, on_dask, on_processes
+    from ddpm_utils.batch.grid import read_grid
+    from ddpm_utils.batch.jobs import find
+    from ddpm_utils.batch.progress import Board
+    from ddpm_utils.batch.sweep import is_done, plan, prospects, write_results
+    from ddpm_utils.data import output
 
     name = Path(grid).stem
     if not re.match(r"[A-Za-z0-9]", name):
@@ -124,7 +123,7 @@ def follow(events, board, on_done=lambda event: None) -> list:
     """Show the events of a sweep as they come; returns those of the jobs that failed."""
     from rich.console import Console
 
-    from ddpm_utils.progress import show
+    from ddpm_utils.batch.progress import show
 
     with contextlib.closing(events):  # its workers stop when we do
         show(events, board, Console(), on_done)
@@ -154,23 +153,23 @@ def app_server() -> tuple[list[str], dict[str, str]]:
     """
     options = ["--template=offline", "--Voila.ip=127.0.0.1", f"--VoilaConfiguration.extension_denylist={UNSUITED}"]
     command = [sys.executable, "-m", "voila", "notebooks/app.ipynb", *options]
-    ours = str(Path(__file__).with_name("share"))
+    ours = str(Path(__file__).parent / "batch" / "share")
     paths = filter(None, [ours, os.environ.get("JUPYTER_PATH")])
     return command, os.environ | {"JUPYTER_PATH": os.pathsep.join(paths)}
 
 
 def student() -> None:
     """Write the student edition of the notebooks, without answers, to data/runs/student/."""
-    from ddpm_utils.student import write_student_edition
-    from ddpm_utils.training_setup import output
+    from ddpm_utils.batch.notebooks import write_student_edition
+    from ddpm_utils.data import output
 
     print(*(relative(path) for path in write_student_edition(output() / "data" / "runs" / "student")), sep="\n")
 
 
 def site(folder: Path | None = None) -> None:
     """Write the executed notebooks as a static web site to <folder>/site/: of data/runs, or of one sweep below it."""
-    from ddpm_utils.site import build_site
-    from ddpm_utils.training_setup import output
+    from ddpm_utils.batch.site import build_site
+    from ddpm_utils.data import output
 
     folder = folder or output() / "data" / "runs"
     print(relative(build_site(folder, folder / "site")))
@@ -181,7 +180,7 @@ def train(values: dict, tensorboard: bool = False) -> None:
 
     `accelerate launch -m ddpm_utils train …` trains on several devices, or in several processes.
     """
-    from ddpm_utils.grid import make_experiment
+    from ddpm_utils.training.experiments import make_experiment
 
     train_experiment(make_experiment({"dataset": "mnist"} | values), tensorboard)
 
@@ -225,7 +224,7 @@ def train_experiment(experiment, tensorboard: bool = False) -> None:
 
 def clean() -> None:
     """Delete what runs have written: data/runs. Downloads, shipped weights and figures stay."""
-    from ddpm_utils.training_setup import output
+    from ddpm_utils.data import output
 
     folder = output() / "data" / "runs"
     try:

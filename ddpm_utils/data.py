@@ -16,18 +16,17 @@ from pathlib import Path
 import numpy as np
 import torch
 import torchvision
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from torch import Tensor
+
+from ddpm_utils.shapes import Images
 
 PROJECT = Path(__file__).resolve().parents[1]
 EMBEDDED = PROJECT / "data" / "mnist_5k.npz"
 EMBEDDED_SHA256 = "cac50334bc358720fa2ea7e76bb2fd93914a14732b47e8f0f9d5997966bf8f96"
 DOWNLOAD_TIMEOUT = 10  # seconds without an answer
-
 Pixels = UInt8[Tensor, "n 28 28"]
-Images = Float[Tensor, "n 1 28 28"]
 Labels = UInt8[Tensor, " n"]
-
 SHA256 = {
     "MNIST": {
         "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -193,3 +192,16 @@ def _download(name: str, root: Path) -> None:
 def _shown(root: Path) -> str:
     """A folder as a user would name it: from the project if it is in there."""
     return str(root.relative_to(PROJECT)) if root.is_relative_to(PROJECT) else str(root)
+
+
+def to_unit(images: Images) -> Images:
+    """[−0.5, 0.5] → [0, 1]; what lies outside is clamped. The fixed grey scale of tables and figures."""
+    return (images + 0.5).clamp(0, 1)
+
+
+SIZE = 28  # MNIST's images are 28 × 28
+
+
+def output() -> Path:
+    """The folder that runs and figures are written below: the project, or what `DDPM_OUTPUT` names."""
+    return Path(os.environ.get("DDPM_OUTPUT") or PROJECT)

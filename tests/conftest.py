@@ -10,9 +10,8 @@ import pytest
 import torch
 
 matplotlib.use("Agg")
-PACKAGE = Path(__file__).resolve().parents[1] / "ddpm_utils"
 jaxtyping.install_import_hook(
-    [f"ddpm_utils.{path.stem}" for path in PACKAGE.glob("*.py")],
+    "ddpm_utils",
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float, too
 )
 

@@ -7,9 +7,9 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ddpm_utils import checkpoints
-from ddpm_utils.checkpoints import CheckpointError
-from ddpm_utils.networks import CNN
+from ddpm_utils import checkpoints, files
+from ddpm_utils.files import CheckpointError
+from ddpm_utils.networks.cnn import CNN
 
 TENSORS = {"weight": torch.tensor([[1.0, -2.0]]), "step": torch.tensor(3.0), "index": torch.tensor([1, 2])}
 DESCRIPTION = {"schedule": "constant", "beta": 0.1, "epochs": [1, 2]}
@@ -89,7 +89,7 @@ def test_full_disk_leaves_the_old_file(path, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     before = path.read_bytes()
-    monkeypatch.setattr(checkpoints.os, "fsync", no_space)
+    monkeypatch.setattr(files.os, "fsync", no_space)
     with pytest.raises(CheckpointError, match=r"could not be saved \(No space left on device\); nothing was changed"):
         checkpoints.save(path, {"weight": torch.zeros(5)}, {})
     assert path.read_bytes() == before
@@ -113,7 +113,7 @@ def test_interrupt_leaves_the_old_file(path, monkeypatch):
         raise KeyboardInterrupt
 
     before = path.read_bytes()
-    monkeypatch.setattr(checkpoints.os, "replace", interrupted)
+    monkeypatch.setattr(files.os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         checkpoints.save(path, {}, {})
     assert path.read_bytes() == before
@@ -128,14 +128,14 @@ def test_what_a_kill_left_is_deleted_later(path):
     for temporary in (old, young, other):
         temporary.write_bytes(b"half")
     for temporary in (old, other):
-        os.utime(temporary, (time.time() - checkpoints.LEFT_OVER_SECONDS - 60,) * 2)
-    checkpoints.write_bytes(path, b"whole")
+        os.utime(temporary, (time.time() - files.LEFT_OVER_SECONDS - 60,) * 2)
+    files.write_bytes(path, b"whole")
     assert {found.name for found in path.parent.iterdir()} == {path.name, young.name, other.name}
 
 
 def test_a_folder_that_cannot_be(path):
     with pytest.raises(CheckpointError, match="could not be saved"):
-        checkpoints.write_bytes(path / "below a file", b"")
+        files.write_bytes(path / "below a file", b"")
 
 
 def test_digest_sees_names_types_shapes_and_values():
@@ -173,7 +173,7 @@ def test_expand_leaves_other_tensors_alone():
 def test_folders_are_made_and_may_be_there(tmp_path):
     path = tmp_path / "two" / "folders" / "file"
     for content in (b"first", b"second"):
-        checkpoints.write_bytes(path, content)
+        files.write_bytes(path, content)
         assert path.read_bytes() == content
 
 

@@ -7,8 +7,17 @@ import nbformat
 import pandas as pd
 import pytest
 
-from ddpm_utils.checkpoints import CheckpointError
-from ddpm_utils.sealed import METADATA, RESTORE, read_csv, read_json, read_notebook, seal_notebook, to_csv, write_json
+from ddpm_utils.files import (
+    METADATA,
+    RESTORE,
+    CheckpointError,
+    read_csv,
+    read_json,
+    read_notebook,
+    seal_notebook,
+    to_csv,
+    write_json,
+)
 
 CONTENT = {"FID β": [1.5, 2, None, True], "names": {"b": "x", "a": "\n"}, "none": math.inf}
 TABLE = pd.DataFrame({"name": ["σ, ²", "x"], "FID": [0.1 + 0.2, 1e-9]})

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from ddpm_utils.__main__ import main
+from ddpm_utils.batch.notebooks import numbered
 from ddpm_utils.commands import lab_server
 from ddpm_utils.data import PROJECT
-from ddpm_utils.notebooks import numbered
 
 SOURCES = sorted(path for name in ("ddpm_utils", "reliability", "benchmarks") for path in (PROJECT / name).glob("*.py"))
 EXECUTES = {

@@ -11,21 +11,22 @@ import numpy as np
 import torch
 
 from browser.reading import Reading, assert_on_curve, assert_same_images
-from ddpm_utils import checkpoints, metrics, precomputed, sampling
-from ddpm_utils.analysis import steps_by_signal
-from ddpm_utils.comparison import METHODS
-from ddpm_utils.evaluation import START_SEED, reconstruct
-from ddpm_utils.experiment import LEAN, Experiment
-from ddpm_utils.latent_model import LatentModel
-from ddpm_utils.live_densities import EvidenceBound, LatentModelPicture, PosteriorPicture, ReverseStep
-from ddpm_utils.live_images import EstimatesPicture, NoisyDigits, RoundTripPicture, TrajectoryPicture, WorstAndBest
-from ddpm_utils.live_training import LiveTraining
-from ddpm_utils.plots import BLUE, RED
-from ddpm_utils.restoration_experiment import RestorationExperiment
-from ddpm_utils.scalar_chain import two_peaks
-from ddpm_utils.schedules import constant
-from ddpm_utils.training import generator_for
-from ddpm_utils.walks import degrade, restore, visited
+from ddpm_utils import checkpoints, randomness
+from ddpm_utils.cold.restoration import degrade, restore, visited
+from ddpm_utils.diffusion import samplers
+from ddpm_utils.diffusion.one_dimension import LatentModel, two_peaks
+from ddpm_utils.diffusion.schedules import constant
+from ddpm_utils.diffusion.solvers import METHODS
+from ddpm_utils.evaluation import metrics
+from ddpm_utils.evaluation.decoder import reconstruct
+from ddpm_utils.evaluation.losses import steps_by_signal
+from ddpm_utils.lab import precomputed
+from ddpm_utils.lab.densities import EvidenceBound, LatentModelPicture, PosteriorPicture, ReverseStep
+from ddpm_utils.lab.images import EstimatesPicture, NoisyDigits, RoundTripPicture, TrajectoryPicture, WorstAndBest
+from ddpm_utils.lab.training import LiveTraining
+from ddpm_utils.plots.images import BLUE, RED
+from ddpm_utils.randomness import START_SEED, generator_for
+from ddpm_utils.training.experiments import LEAN, Experiment, RestorationExperiment
 
 NUMBER = r"(-?\d+\.?\d*(?:e[-+]?\d+)?|∞)"
 
@@ -224,18 +225,13 @@ def walked(experiment: Experiment, sampler: str, calls: int, start: str, seed: i
     name, _, eta = sampler.partition(", η = ")
     schedule, network = experiment.noise_schedule, experiment.load_decoder("auto").network
     method = METHODS["DDIM, η = 0"] if name == "DDIM" else METHODS[sampler]
-    steps = (calls + 1) // 2 if name == "Heun" else calls
-    chain = schedule.subset(steps, method.spacing)
+    chain = schedule.subset((calls + 1) // 2 if name == "Heun" else calls, method.spacing)
     options = {"eta": float(eta)} if name == "DDIM" else {}
-    starts = {"N(0, I)": sampling.standard_start, "matched": sampling.MatchedStart(digits().train.images, schedule)}
+    starts = {"N(0, I)": samplers.standard_start, "matched": samplers.MatchedStart(digits().train.images, schedule)}
     seeds = range(START_SEED + 8 * seed, START_SEED + 8 * (seed + 1))
-    way = sampling.sample(
-        lambda z, noise: method.sampler(network, chain, z, noise, **options),
-        seeds,
-        start=starts[start],
-        keep=range(chain.T),
-    )[1]
-    return chain, [starts[start](sampling.Noise(seeds)), *(way[t].z for t in reversed(range(chain.T)))]
+    options |= {"start": starts[start], "count": 8, "seed": START_SEED + 8 * seed}
+    way = samplers.sample_trajectory(method.sampler, network, chain, keep=range(chain.T), **options)
+    return chain, [starts[start](randomness.Noise(seeds)), *(way[t].z for t in reversed(range(chain.T)))]
 
 
 def trajectory(sentence: str, png: bytes, experiment: Experiment) -> None:

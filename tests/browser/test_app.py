@@ -7,8 +7,8 @@ import pytest
 
 from browser import checks
 from browser.panel_page import PanelPage, exercise, finish
-from ddpm_utils.experiment import LEAN, PUBLISHED, Experiment
-from ddpm_utils.training import generator_for
+from ddpm_utils.randomness import generator_for
+from ddpm_utils.training.experiments import LEAN, PUBLISHED, Experiment
 
 EXPERIMENT = Experiment(**PUBLISHED["low β"] | LEAN)
 

@@ -6,15 +6,14 @@ import pytest
 import torch
 
 from browser import checks
-from ddpm_utils import panels, precomputed, sampling
-from ddpm_utils.experiment import Experiment
-from ddpm_utils.latent_model import LatentModel
-from ddpm_utils.live_densities import EvidenceBound, LatentModelPicture, PosteriorPicture, ReverseStep
-from ddpm_utils.live_images import EstimatesPicture, NoisyDigits, RoundTripPicture, TrajectoryPicture, WorstAndBest
-from ddpm_utils.restoration_experiment import RestorationExperiment
-from ddpm_utils.scalar_chain import two_peaks
-from ddpm_utils.schedules import constant
-from ddpm_utils.training import generator_for
+from ddpm_utils.diffusion import samplers
+from ddpm_utils.diffusion.one_dimension import LatentModel, two_peaks
+from ddpm_utils.diffusion.schedules import constant
+from ddpm_utils.lab import panels, precomputed
+from ddpm_utils.lab.densities import EvidenceBound, LatentModelPicture, PosteriorPicture, ReverseStep
+from ddpm_utils.lab.images import EstimatesPicture, NoisyDigits, RoundTripPicture, TrajectoryPicture, WorstAndBest
+from ddpm_utils.randomness import generator_for
+from ddpm_utils.training.experiments import Experiment, RestorationExperiment
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +106,7 @@ def test_estimates(experiment, x):
 
 def test_trajectory(experiment):
     network, schedule = experiment.load_decoder("auto").network, experiment.noise_schedule
-    starts = {"N(0, I)": sampling.standard_start}
+    starts = {"N(0, I)": samplers.standard_start}
     found = precomputed.trajectories(network, schedule, starts, calls=[3], seeds=2, count=8)
     for changes in ({"t": lambda t: t + 1500}, {"seed": lambda s: 1 - s}):
         both(TrajectoryPicture, changes, lambda k: k(found, 2000), panels.trajectory,

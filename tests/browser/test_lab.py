@@ -8,8 +8,8 @@ import torch
 
 from browser import checks
 from browser.panel_page import PanelPage, exercise, finish
-from ddpm_utils.experiment import Experiment
-from ddpm_utils.training import generator_for
+from ddpm_utils.randomness import generator_for
+from ddpm_utils.training.experiments import Experiment
 
 RUN_SECONDS = 400
 STATE = """() => {

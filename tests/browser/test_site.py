@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from executed_runs import EXPERIMENTS, write_runs
 
-from ddpm_utils.notebooks import numbered
-from ddpm_utils.site import build_site
+from ddpm_utils.batch.notebooks import numbered
+from ddpm_utils.batch.site import build_site
 
 
 @pytest.fixture(scope="module")

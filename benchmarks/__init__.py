@@ -1,1 +1,0 @@
-"""Speed, memory and quality per minute, side by side with other implementations: `make bench`."""

@@ -1,0 +1,1 @@
+"""Notebooks executed in bulk: grids, jobs, engines, tables, and the static site."""

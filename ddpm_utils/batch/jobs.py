@@ -1,0 +1,202 @@
+"""Notebooks as jobs: executed by papermill, recognised when they need not be executed again, told of as events."""
+
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import filelock
+import papermill
+import torch
+from papermill.clientwrap import PapermillNotebookClient
+from papermill.engines import Engine, papermill_engines
+from traitlets.config import Config
+
+from ddpm_utils.batch.notebooks import without_exercises
+from ddpm_utils.batch.provenance import made_of
+from ddpm_utils.files import METADATA, CheckpointError, read_notebook, seal_notebook, write_bytes
+from ddpm_utils.training.experiments import make_experiment
+
+LOCK_SECONDS = 10  # a killed process is given so long to die before another one takes over
+
+
+class Job(NamedTuple):
+    """One notebook with its parameters, and where it goes."""
+
+    notebook: str  # its name without ending
+    parameters: dict
+    folder: Path  # of the experiment; the executed notebook goes there
+    output: Path  # runs and figures are written below it
+    experiment: dict | None = None  # its parameters, for a job that is to be recognised; None executes it always
+    made_of: dict | None = None  # see `provenance`, where the sweep was started
+
+    @property
+    def target(self) -> Path:
+        """The executed notebook: there when the job is done, as a whole."""
+        return self.folder / f"{self.notebook}.ipynb"
+
+
+class Event(NamedTuple):
+    """What a job does; of plain values, so that it can be sent from anywhere."""
+
+    experiment: str  # its folder's name
+    notebook: str
+    state: str  # "running" (once per cell), then one of "done", "failed"; or "kept", as it was done before
+    cell: int = 0  # running: 1 … cells
+    cells: int = 0
+    seconds: float = 0.0  # done, kept: how long the execution took
+    message: str = ""  # failed: cell and error
+
+
+class ObservedEngine(Engine):
+    """papermill's engine, with an environment and a log for the kernel, and a word before each cell."""
+
+    @classmethod
+    def execute_managed_notebook(
+        cls,
+        nb_man,
+        kernel_name: str,
+        *,
+        on_cell: Callable[[int], None],
+        environment: dict[str, str],
+        log: IO[bytes],
+        start_timeout: int = 60,
+        **options: Any,
+    ):
+        """See `papermill.engines.Engine`."""
+        start = nb_man.cell_start
+
+        def announce(cell, cell_index=None, **more):
+            on_cell(cell_index + 1)
+            return start(cell, cell_index, **more)
+
+        nb_man.cell_start = announce
+        with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:  # of its own: kernels that share one mix up
+            transport = {"transport": "ipc"} if os.name == "posix" else {}  # no port that others could connect to
+            config = Config(KernelManager=transport | {"connection_file": f"{sockets}/kernel.json"})
+            client = PapermillNotebookClient(
+                nb_man, timeout=None, startup_timeout=start_timeout, kernel_name=kernel_name, config=config
+            )
+            return client.execute(env=environment, stderr=log)
+
+
+papermill_engines.register("observed", ObservedEngine)
+
+
+def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event: None) -> Event:
+    """Execute one notebook, up to its exercises. A failed one is left as <notebook>.failed.ipynb.
+
+    A kernel that does not start, or dies, is given one more chance: a busy machine may have been at fault.
+
+    Args:
+        threads: how many cores its kernel may use.
+        tell: is told of each cell before it is executed.
+
+    Returns:
+        the event that it is done, or has failed.
+    """
+    title = (job.folder.name, job.notebook)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    unfinished, failed = (job.target.with_suffix(f".{word}.ipynb") for word in ("unfinished", "failed"))
+    notebook = without_exercises(job.notebook)
+    notebook.metadata[METADATA] = {"made_of": job.made_of, "torch": torch.__version__}
+    cells, reached = len(notebook.cells) + 1, 0  # papermill adds one with the parameters
+
+    def reach(cell: int) -> None:
+        nonlocal reached
+        reached = cell
+        tell(Event(*title, "running", cell, cells))
+
+    for chance in ("first", "last"):
+        try:
+            with (job.folder / "kernel.log").open("ab") as log:
+                executed = papermill.execute_notebook(
+                    notebook,
+                    str(unfinished),
+                    parameters=job.parameters,
+                    kernel_name="python3",
+                    engine_name="observed",
+                    progress_bar=False,
+                    on_cell=reach,
+                    environment=os.environ | {"OMP_NUM_THREADS": str(threads), "DDPM_OUTPUT": str(job.output)},
+                    log=log,
+                )
+            seal_notebook(unfinished, job.target)
+            failed.unlink(missing_ok=True)
+            return Event(*title, "done", seconds=executed.metadata.papermill["duration"])
+        except papermill.PapermillExecutionError as error:
+            message = f"cell [{error.exec_count}]: {error.ename}: {error.evalue}"
+        except RuntimeError as error:  # the kernel
+            message = f"cell {reached} of {cells}: {type(error).__name__}: {error}"
+            if chance == "first":
+                continue
+        except Exception as error:  # a full disk, say: the other experiments go on
+            message = f"{type(error).__name__}: {error}"
+            unfinished.unlink(missing_ok=True)  # it may have been cut short
+        break
+    if unfinished.exists():
+        try:
+            seal_notebook(unfinished, failed)
+        except (ValueError, CheckpointError):  # a full disk, say
+            os.replace(unfinished, failed)
+    return Event(*title, "failed", message=message)
+
+
+def execute_chain(jobs: Sequence[Job], threads: int, tell: Callable[[Event], None]) -> None:
+    """Execute one experiment's jobs, which build on each other, in order, up to the first that fails.
+
+    Jobs that are done already are kept. What another version of code, data or parameters has executed or trained is
+    deleted before it is made anew, so that nothing old can vouch for it; a training by this version is continued. No
+    two processes work on one experiment at a time.
+    """
+    job, folder = jobs[0], jobs[0].folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(folder / ".lock", timeout=LOCK_SECONDS):
+            for job in jobs:
+                event = _execute_unless_done(job, threads, tell)
+                tell(event)
+                if event.state == "failed":
+                    break
+    except filelock.Timeout:
+        tell(Event(folder.name, job.notebook, "failed", message=f"another process is working in {folder}."))
+    except Exception as error:  # a folder that cannot be written, data that are damaged: the others go on
+        tell(Event(folder.name, job.notebook, "failed", message=f"{type(error).__name__}: {error}"))
+
+
+def _execute_unless_done(job: Job, threads: int, tell: Callable[[Event], None]) -> Event:
+    if job.experiment is None:
+        return execute(job, threads, tell)
+    here = made_of(make_experiment(job.experiment), job.notebook, job.parameters)
+    if job.made_of not in (None, here):
+        message = f"this machine has another {' and '.join(differences(here, job.made_of))} than the sweep's."
+        return Event(job.folder.name, job.notebook, "failed", message=message)
+    found = find(job)
+    if found and found["made_of"] == here:
+        return Event(job.folder.name, job.notebook, "kept", seconds=found["seconds"])
+    stamp = job.folder / "training.sha256"
+    if not stamp.exists() or stamp.read_bytes() != here["training"].encode():
+        for executed in job.folder.glob("*.ipynb"):
+            executed.unlink()
+        shutil.rmtree(job.output / "data" / "runs", ignore_errors=True)
+        write_bytes(stamp, here["training"].encode())
+    job.target.unlink(missing_ok=True)
+    return execute(job._replace(made_of=here), threads, tell)
+
+
+def find(job: Job) -> dict | None:
+    """What an executed notebook was made of, and how many seconds it took; None if it is not there, or altered."""
+    with contextlib.suppress(CheckpointError):
+        content, is_sealed = read_notebook(job.target)
+        if is_sealed:
+            metadata = content["metadata"]
+            return {"made_of": metadata[METADATA]["made_of"] or {}, "seconds": metadata["papermill"]["duration"]}
+    return None
+
+
+def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:
+    """The names of what two results were not both made of."""
+    return [name for name in one if one[name] != other.get(name)]

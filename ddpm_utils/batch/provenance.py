@@ -1,0 +1,130 @@
+"""What a notebook's results were made of: parameters, code, data. If it is all the same, they stay as they are.
+
+Code is compared as Python understands it: comments, docstrings and layout do not count, nor do modules that are not
+imported on the way.
+"""
+
+import ast
+import hashlib
+import json
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+
+from ddpm_utils.batch.notebooks import without_exercises
+from ddpm_utils.cold.mixtures import load_partners
+from ddpm_utils.data import load
+from ddpm_utils.evaluation.classifier import SHIPPED as CLASSIFIER
+from ddpm_utils.training.base import TrainingSetup
+
+PACKAGE = Path(__file__).resolve().parents[1]
+DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+
+
+def made_of(experiment: TrainingSetup, notebook: str, parameters: dict) -> dict[str, str]:
+    """The sha256 of what a notebook's results depend on, by its name.
+
+    "training" is what the trained weights depend on: data, the experiment, the modules that train. A change of, say,
+    a figure's colour changes "code" alone, and costs no training. What is recorded in data/checkpoints and only shown
+    beside the results does not count.
+    """
+    images = _images(experiment.dataset, getattr(experiment, "degradation", "") == "morph")
+    shipped = experiment.shipped_folder / "weights.safetensors"
+    files = [CLASSIFIER] + [shipped] * (parameters.get("weights", "auto") != "run" and shipped.exists())
+    trained_by = _modules(frozenset({type(experiment).__module__}))
+    settings = experiment.description | {"epochs": experiment.epochs, "learning_rate": experiment.learning_rate}
+    return {
+        "parameters": sha256(parameters),
+        "code": _notebook(notebook),
+        "data": sha256([images, *(hashlib.sha256(path.read_bytes()).hexdigest() for path in files)]),
+        "training": sha256([images, trained_by, settings]),
+    }
+
+
+def sha256(value: object) -> str:
+    """The hash of what JSON can hold."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def imports(tree: ast.AST) -> set[str]:
+    """The package's modules that some code imports, anywhere in it, such as "ddpm_utils.data".
+
+    Of a folder, or of the package itself, it is the modules whose names are used: `ddpm.sample` and `from
+    ddpm_utils import data` name one each (see the folders' `__init__.pyi`).
+    """
+    found, folders = set(), {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+            folders |= {alias.asname or alias.name: alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {alias.name for alias in node.names}
+            found |= {node.module, *(f"{node.module}.{name}" for name in names), *_offered(node.module, names)}
+            folders |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in folders:
+            found |= _offered(folders[node.value.id], {node.attr})
+    return {name for name in found if name.split(".")[0] == PACKAGE.name and path_of(name).exists()}
+
+
+def _offered(folder: str, names: set[str]) -> set[str]:
+    """The modules in which a folder of the package finds names that it offers."""
+    modules = _offers(folder)
+    return {modules[name] for name in names if name in modules}
+
+
+@cache
+def _offers(folder: str) -> dict[str, str]:
+    """Name → module, as the folder's stub says."""
+    stub = path_of(folder).with_suffix("") / "__init__.pyi"
+    if folder.split(".")[0] != PACKAGE.name or not stub.exists():
+        return {}
+    nodes = [node for node in ast.parse(stub.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: f"{folder}.{n.module or alias.name}" for n in nodes for alias in n.names}
+
+
+def path_of(module: str) -> Path:
+    """A module's file: "ddpm_utils.evaluation.metrics" → …/ddpm_utils/evaluation/metrics.py."""
+    return PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def imported_by(names: Iterable[str]) -> set[str]:
+    """Modules, and all of the package that they import, directly or not."""
+    found, new = set(), set(names)
+    while new:
+        found |= new
+        new = {other for name in new for other in imports(_parse(name))} - found
+    return found
+
+
+def canonical(code: str) -> str:
+    """Code without comments, docstrings and layout."""
+    tree = ast.parse(code)
+    for node in ast.walk(tree):
+        if isinstance(node, DOCUMENTED) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+@cache
+def _parse(name: str) -> ast.Module:
+    return ast.parse(path_of(name).read_text(encoding="utf-8"))
+
+
+@cache
+def _modules(names: frozenset[str]) -> str:
+    paths = {name: path_of(name) for name in sorted(imported_by(names))}
+    return sha256({name: canonical(path.read_text(encoding="utf-8")) for name, path in paths.items()})
+
+
+@cache
+def _notebook(name: str) -> str:
+    code = "\n".join(cell.source for cell in without_exercises(name).cells if cell.cell_type == "code")
+    return sha256([canonical(code), _modules(frozenset(imports(ast.parse(code))))])
+
+
+@cache
+def _images(dataset: str, partners: bool) -> str:
+    """The data set that is really there (offline it is another), and what digits morph into."""
+    morphed = load_partners()[:2] if partners else ()
+    return sha256([load(dataset).sha256, *(hashlib.sha256(part.numpy().tobytes()).hexdigest() for part in morphed)])

@@ -1,0 +1,183 @@
+"""The notebooks as a batch: what a grid of experiments executes, and one table of what came out."""
+
+import base64
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from ddpm_utils.batch.engines import Chain
+from ddpm_utils.batch.grid import PART_2, Entry
+from ddpm_utils.batch.jobs import Job, differences, find
+from ddpm_utils.batch.parameters import OWN, check_parameters, problem
+from ddpm_utils.batch.provenance import made_of
+from ddpm_utils.data import load, output
+from ddpm_utils.evaluation.tables import LIVE, to_markdown
+from ddpm_utils.files import read_json, write_bytes, write_json
+from ddpm_utils.plots.images import to_png
+from ddpm_utils.plots.quality_map import in_words, is_map, quality_map
+from ddpm_utils.training.experiments import Experiment, RestorationExperiment
+
+EVALUATION = "04_evaluation"  # leaves the results
+ABOUT = ("experiment", "source", "protocol")  # of a row, told otherwise in a sweep's table
+SEALED = "results.json"  # all of it once more, sealed
+FIRST_MINUTE = "first-minute"  # the run that the main job trains from scratch
+
+
+def plan(entries: Sequence[Entry], folder: Path) -> list[Chain]:
+    """A grid's jobs: a chain for each experiment, all of whose files go into a folder of its own.
+
+    Args:
+        folder: of the sweep.
+
+    Raises:
+        ValueError: if a data set cannot be had here, or holds fewer images than a notebook is to use.
+    """
+    _check_data(entries)
+    return [
+        [
+            Job(
+                notebook,
+                values,
+                folder=folder / entry.name,
+                output=folder / entry.name,
+                experiment=entry.values,
+                made_of=made_of(entry.experiment, notebook, values),
+            )
+            for notebook, values in entry.notebooks.items()
+        ]
+        for entry in entries
+    ]
+
+
+def _check_data(entries: Sequence[Entry]) -> None:
+    names = {entry.experiment.dataset for entry in entries}
+    loaded = {name: load(name) for name in names}
+    problems = [f"{name} is needed. {data.source}" for name, data in loaded.items() if data.name != name]
+    for entry in entries:
+        data = loaded[entry.experiment.dataset]
+        schedule = entry.experiment.noise_schedule if isinstance(entry.experiment, Experiment) else None
+        for notebook, parameters in entry.notebooks.items():
+            for name in OWN[notebook]:
+                wrong = problem(notebook, name, parameters[name], data, schedule) if name in parameters else None
+                problems += [f"{name} of {notebook} {wrong}"] if wrong else []
+    if problems:
+        raise ValueError("\n  ".join(["this grid cannot be run here:", *dict.fromkeys(problems)]))
+
+
+def is_done(job: Job) -> bool:
+    """Whether a job was executed already, with the same code, data and parameters."""
+    found = find(job)
+    return found is not None and found["made_of"] == job.made_of
+
+
+def prospects(chains: Iterable[Chain]) -> list[str]:
+    """What a sweep would do, a line for each job."""
+    lines = []
+    for number, chain in enumerate(chains, start=1):
+        for job in chain:
+            found = find(job)
+            other = differences(job.made_of, found["made_of"]) if found else []
+            state = "to be executed" if not found else f"again: other {', '.join(other)}" if other else "done"
+            lines.append(f"{number:4} {job.folder.name} / {job.notebook}: {state}")
+    return lines
+
+
+def results(entries: Iterable[Entry], chains: Iterable[Chain]) -> tuple[pd.DataFrame, dict[str, dict[str, str]]]:
+    """What the finished experiments of a sweep measured.
+
+    Returns:
+        a row for each (for each way back in part 2): its name, its parameters, α_T, and the measurements by the
+        corrected protocol; and by name its samples from each start, as `files.to_text` keeps images.
+    """
+    rows, samples = [], {}
+    for entry, chain in zip(entries, chains, strict=True):
+        last = next((job for job in chain if job.notebook in (EVALUATION, PART_2)), None)
+        if not last or not is_done(last):
+            continue
+        path = last.output / entry.experiment.table_path.relative_to(output())
+        content = read_json(path, f"delete {last.target} to execute it again")
+        alpha = {"alpha_T": entry.experiment.noise_schedule.alpha[-1].item()} if last.notebook == EVALUATION else {}
+        about = {"experiment": entry.name} | entry.experiment.identity | entry.values | alpha
+        for row in content["rows"]:
+            if row.get("source", LIVE) == LIVE and row.get("protocol", "corrected") == "corrected":
+                rows.append(about | {name: value for name, value in row.items() if name not in ABOUT})
+        samples[entry.name] = content["samples"]
+    return pd.DataFrame(rows), samples
+
+
+def main_job(experiments: Iterable[Experiment], folder: Path, values: dict) -> list[Chain]:
+    """What `make run` executes: notebooks 01–04 for each experiment, and 05; always anew.
+
+    Args:
+        folder: of the executed notebooks.
+        values: parameters to change, of those that the notebooks are given here; the schedules stay.
+
+    Raises:
+        ValueError: if no notebook is given one of the values, or it is not allowed.
+    """
+    chains = []
+    for experiment in experiments:
+        schedule = {name: value for name, value in experiment.identity.items() if name != "network"}
+        parameters = {
+            "01_forward_process": {"dataset": "mnist"},
+            "02_training": {"run_name": FIRST_MINUTE, "epochs": 4},
+            "03_sampling": {"dataset": "mnist", "weights": "shipped", "calls": 100},
+            EVALUATION: {"dataset": "mnist", "weights": "shipped", "calls": 100, "samples": 500, "images": 500},
+        }
+        changed = {n: p | {name: values[name] for name in p if name in values} for n, p in parameters.items()}
+        for notebook, given in changed.items():
+            check_parameters(notebook, **{name: value for name, value in given.items() if name in OWN[notebook]})
+        chains.append([Job(n, schedule | p, folder / experiment.slug, output()) for n, p in changed.items()])
+    for name in values:
+        if name == "run_name" or not any(name in p for p in parameters.values()):
+            raise ValueError(f"there is no parameter {name!r} to change in this job.")
+    cold = {"dataset": "mnist", "weights": "shipped"}
+    return [*chains, [Job(PART_2, cold, folder / RestorationExperiment().slug, output())]]
+
+
+def rows_of(experiments: Sequence[Experiment]) -> pd.DataFrame:
+    """The rows that notebook 04 left for each experiment, in one table: Table 1 of the report, completed."""
+    paths = [experiment.table_path for experiment in experiments]
+    found = [read_json(path, "execute notebook 04 again") for path in paths if path.exists()]
+    return pd.DataFrame([row for content in found for row in content["rows"]])
+
+
+def write_results(entries: Sequence[Entry], chains: Sequence[Chain], folder: Path) -> list[Path]:
+    """Write what the finished experiments measured: a table (see `write_table`), with a map if β and T are what varies.
+
+    Returns:
+        the paths of what was written.
+
+    Raises:
+        CheckpointError: if what an experiment left is damaged.
+    """
+    table, samples = results(entries, chains)
+    parameters = {name for entry in entries for name in entry.experiment.identity | entry.values}
+    picture, words = b"", ""
+    if len(table) and is_map(table, parameters):
+        picture, words = to_png(quality_map(table, samples), colours=256), in_words(table)
+    paths = write_table(table, folder, picture, words) if len(table) else []
+    for name in ("results.csv", "results.md", "map.png", "map.txt", SEALED):
+        if folder / name not in paths:
+            (folder / name).unlink(missing_ok=True)  # of other code, or another grid
+    return paths
+
+
+def write_table(table: pd.DataFrame, folder: Path, picture: bytes = b"", words: str = "") -> list[Path]:
+    """Write results.csv (all digits), results.md (rounded), map.png and map.txt for people, and all of it for `site`.
+
+    Args:
+        picture, words: the map, if there is one.
+
+    Returns:
+        the paths.
+    """
+    texts = {"results.csv": table.to_csv(index=False), "results.md": to_markdown(table) + "\n"}
+    if picture:
+        texts["map.txt"] = words
+        write_bytes(folder / "map.png", picture)
+    for name, text in texts.items():
+        write_bytes(folder / name, text.encode())
+    write_json(folder / SEALED, texts | {"map.png": base64.b64encode(picture).decode()})
+    return [folder / name for name in (*texts, *(["map.png"] if picture else []), SEALED)]

@@ -1,0 +1,11 @@
+from . import theory as theory
+from .degradations import Degradation as Degradation
+from .degradations import steps as steps
+from .mixtures import load_partners as load_partners
+from .restoration import degrade as degrade
+from .restoration import restore as restore
+from .restoration import stations as stations
+from .restoration import visited as visited
+from .samplers import ALGORITHMS as ALGORITHMS
+from .samplers import cold_1 as cold_1
+from .samplers import cold_2 as cold_2

@@ -1,0 +1,13 @@
+from . import one_dimension as one_dimension
+from . import schedules as schedules
+from .exact import AffineDecoder as AffineDecoder
+from .exact import ExactDecoder as ExactDecoder
+from .exact import identity_loss as identity_loss
+from .forward import posterior_tables as posterior_tables
+from .one_dimension import LatentModel as LatentModel
+from .one_dimension import two_peaks as two_peaks
+from .samplers import MatchedStart as MatchedStart
+from .samplers import estimate as estimate
+from .samplers import standard_start as standard_start
+from .solvers import METHODS as METHODS
+from .solvers import fewest_calls as fewest_calls

@@ -1,0 +1,5 @@
+"""Measuring trained decoders, and reading what was recorded of them."""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -1,0 +1,17 @@
+from . import metrics as metrics
+from . import tables as tables
+from .classifier import load_classifier as load_classifier
+from .decoder import distortions as distortions
+from .decoder import evaluate as evaluate
+from .decoder import reconstruct as reconstruct
+from .losses import loss_profile as loss_profile
+from .losses import steps_by_signal as steps_by_signal
+from .recorded import FINE_TUNED as FINE_TUNED
+from .recorded import TRAINED as TRAINED
+from .recorded import load_decoders as load_decoders
+from .recorded import load_norms as load_norms
+from .recorded import load_recorded as load_recorded
+from .recorded import load_results as load_results
+from .recorded import read_rows as read_rows
+from .recorded import shown_steps as shown_steps
+from .samples import classes as classes

@@ -1,0 +1,217 @@
+"""Image quality and distribution distances: thin calls of piq and torchmetrics.
+
+Images come in the project's range [−0.5, 0.5]; piq sees them in [0, 1]. FID and KID compare features (n, width),
+so that one pass of a feature extractor serves FID, KID, floor and interval.
+"""
+
+import hashlib
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import piq
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from ddpm_utils.data import to_unit
+from ddpm_utils.shapes import Images
+
+Features = Float[Tensor, "n features"]
+RealFeatures = Float[Tensor, "m features"]
+INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # of its file, URL_INCEPTION_V3
+PROTOCOLS = ("corrected", "published")
+PUBLISHED_BATCH = 512  # the report's RMSE is the root of the mean over a batch of so many images
+
+
+def stretch(images: Images) -> Images:
+    """Each image min–max normalised by itself to [0, 1], as the report did; a constant image becomes 0."""
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    return (images - low) / (high - low).clamp(min=1e-12)
+
+
+def wrapped(images: Images) -> Images:
+    """Images cast to bytes without 0.5 being added first, as the report's FID saw its fakes; bytes as [−0.5, 0.5].
+
+    −0.5 … −1/255 wraps to 129 … 255: the background becomes grey, soft edges white.
+    """
+    return (images * 255).int().remainder(256) / 255 - 0.5
+
+
+def image_quality(restored: Images, target: Images, protocol: str = "corrected") -> dict[str, float]:
+    """Mean RMSE, SSIM and PSNR between restored images and their targets, both in [−0.5, 0.5].
+
+    RMSE: root mean squared error, 0 (equal) … 1. SSIM: structural similarity (Wang et al. 2004), −1 … 1 (equal).
+    PSNR: peak signal-to-noise ratio in dB, higher is better.
+
+    Args:
+        protocol: "corrected": clamp to [0, 1], each metric per image, then averaged. "published": each image
+            is stretched by itself first, and RMSE is the root over batches of 512.
+
+    Raises:
+        ValueError: if the protocol is unknown, or the two do not hold the same number of images.
+    """
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}.")
+    if restored.shape != target.shape:
+        raise ValueError(f"{len(restored)} restored images cannot be compared with {len(target)} targets.")
+    scores = {name: values.mean().item() for name, values in quality_of_each(restored, target, protocol).items()}
+    if protocol == "published":
+        squared = (stretch(restored) - stretch(target)).square().flatten(1).mean(1)
+        scores["RMSE"] = torch.stack([part.mean().sqrt() for part in squared.split(PUBLISHED_BATCH)]).mean().item()
+    return scores
+
+
+def quality_of_each(restored: Images, target: Images, protocol: str = "corrected") -> dict[str, Float[Tensor, " n"]]:
+    """RMSE, SSIM and PSNR of each image; arguments as for `image_quality`, RMSE per image by both protocols."""
+    restored, target = (stretch(i) if protocol == "published" else to_unit(i) for i in (restored, target))
+    return {
+        "RMSE": (restored - target).square().flatten(1).mean(1).sqrt(),
+        "SSIM": piq.ssim(restored, target, data_range=1.0, reduction="none"),
+        "PSNR": piq.psnr(restored, target, data_range=1.0, reduction="none"),
+    }
+
+
+@torch.inference_mode()
+def features(extractor: Callable[[Tensor], Tensor], images: Images, batch_size: int = 250) -> Features:
+    """Features of images that are first clamped to [−0.5, 0.5], so that fakes and reals share one range."""
+    return torch.cat([extractor(batch.clamp(-0.5, 0.5)) for batch in images.split(batch_size)])
+
+
+def inception_extractor(weights: str | Path) -> Callable[[Tensor], Tensor]:
+    """torchmetrics' Inception-v3, 2048 features; images are repeated to three channels and cast to bytes.
+
+    The library loads weights with pickle, which could run any code: no other file than torch-fidelity's gets there.
+
+    Args:
+        weights: "download" for torch-fidelity's weights (downloaded once, then cached), or a local file of them.
+
+    Raises:
+        OSError: if they cannot be downloaded or read, or their sha256 is another; the sentence says why.
+    """
+    path = Path(weights)
+    if weights == "download":
+        path = Path(torch.hub.get_dir()) / "checkpoints" / Path(URL_INCEPTION_V3).name
+    try:
+        if weights == "download" and not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            torch.hub.download_url_to_file(URL_INCEPTION_V3, str(path), progress=False)
+        found = hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError as error:
+        origin = "downloaded" if weights == "download" else f"read from {weights}"
+        reason = getattr(error, "reason", error)  # of a URLError, what it was raised for
+        raise OSError(f"Inception's weights cannot be {origin}: {getattr(reason, 'strerror', reason)}.") from error
+    if found != INCEPTION_SHA256:
+        remedy = ": delete it" if weights == "download" else ""
+        raise OSError(f"{path} does not hold torch-fidelity's Inception weights (its sha256 is another){remedy}.")
+    network = NoTrainInceptionV3("inception-v3-compat", ["2048"], str(path))
+
+    def extract(images: Images) -> Features:
+        return network((to_unit(images) * 255).byte().expand(-1, 3, -1, -1))[0]
+
+    return extract
+
+
+class _Given(nn.Module):
+    """Hands torchmetrics features that were computed before."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.num_features = width
+
+    def forward(self, features: Features) -> Features:
+        return features
+
+
+def _check_finite(**sets: Tensor) -> None:
+    """Features that are not finite would end the process in LAPACK, without a word."""
+    for name, features in sets.items():
+        bad = (~features.isfinite().all(1)).sum().item()
+        if bad:
+            raise ValueError(
+                f"{bad} of {len(features)} {name} images have features that are not finite: a chain diverges if its "
+                "network has been trained too little for its schedule; train longer, or take a smaller beta or T."
+            )
+
+
+def fid(fake: Features, real: RealFeatures) -> float:
+    """Fréchet distance of the Gaussians fitted to two sets of features (Heusel et al. 2017), lower is better.
+
+    It is biased upward for few images (Chong & Forsyth 2020): compare only values at the same count, and
+    beside the floor, which is the FID of real images against other real ones.
+
+    Raises:
+        ValueError: if there are features that are not finite.
+    """
+    _check_finite(fake=fake, real=real)
+    metric = FrechetInceptionDistance(_Given(fake.shape[1])).set_dtype(torch.float64)
+    metric.update(real.double(), real=True)
+    metric.update(fake.double(), real=False)
+    return metric.compute().item()
+
+
+def fid_interval(fake: Features, real: RealFeatures, *, resamples: int = 100, seed: int = 0) -> tuple[float, float]:
+    """A 95 % interval of the FID over the draw of the fakes: the basic bootstrap, floored at 0.
+
+    Resampling repeats images, which raises every replicate's FID; the basic interval, 2·FID − quantile,
+    takes that bias off again.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    draws = [torch.randint(len(fake), (len(fake),), generator=generator) for _ in range(resamples)]
+    replicates = torch.tensor([fid(fake[draw], real) for draw in draws], dtype=torch.float64)
+    low, high = torch.quantile(replicates, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
+    centre = 2 * fid(fake, real)
+    return max(0.0, centre - high), max(0.0, centre - low)
+
+
+def kid(fake: Features, real: RealFeatures, *, seed: int = 0, subsets: int = 50) -> tuple[float, float]:
+    """Kernel distance (Bińkowski et al. 2018), mean and standard deviation over subsets; unbiased, near 0 is best.
+
+    Raises:
+        ValueError: if there are features that are not finite.
+    """
+    _check_finite(fake=fake, real=real)
+    size = min(len(fake), len(real), 1000) // 2
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save all extracted features")
+        metric = KernelInceptionDistance(_Given(fake.shape[1]), subsets=subsets, subset_size=size)
+    metric.update(real, real=True)
+    metric.update(fake, real=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        mean, deviation = metric.compute()
+    return mean.item(), deviation.item()
+
+
+def fid_quality(fake: Features, real: RealFeatures, *, seed: int = 0) -> dict[str, float | list[float] | int]:
+    """FID with its interval and its floor, of generated images against as many real ones.
+
+    Args:
+        real: at least twice as many as the fakes: one half to compare with, the other for the floor.
+
+    Raises:
+        ValueError: if there are too few images for the samples.
+    """
+    count = len(fake)
+    if len(real) < 2 * count:
+        raise ValueError(f"{count} FID samples need at least {2 * count} real images, but there are {len(real)}.")
+    reference, other = real[:count], real[count : 2 * count]
+    return {
+        "FID": fid(fake, reference),
+        "FID interval": list(fid_interval(fake, reference, seed=seed)),
+        "FID floor": fid(other, reference),
+        "samples": count,
+    }
+
+
+def distribution_quality(fake: Features, real: RealFeatures, *, seed: int = 0) -> dict[str, float | list[float] | int]:
+    """What `fid_quality` measures, and KID.
+
+    Arguments and errors as for `fid_quality`.
+    """
+    distances = fid_quality(fake, real, seed=seed)
+    mean, deviation = kid(fake, real[: len(fake)], seed=seed)
+    return distances | {"KID": mean, "KID deviation": deviation}

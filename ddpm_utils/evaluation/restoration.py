@@ -1,0 +1,168 @@
+"""What one trained restoration can do: images restored from z_T in each way, new ones from each way to draw z_T."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ddpm_utils.cold import starts
+from ddpm_utils.cold.degradations import Degradation, Separable
+from ddpm_utils.cold.mixtures import GaussianFade, Mixture, draw_noise
+from ddpm_utils.cold.restoration import default_rule, degrade, restore, stations, visited
+from ddpm_utils.data import Dataset, Part
+from ddpm_utils.evaluation import metrics
+from ddpm_utils.evaluation.classifier import load_classifier
+from ddpm_utils.files import compute_always, to_text
+from ddpm_utils.randomness import generator_for
+from ddpm_utils.shapes import Images, Network
+from ddpm_utils.training.experiments import RestorationExperiment
+from ddpm_utils.training.loop import mean_loss
+
+JITTERS = (0.003, 0.01, 0.03)  # of the uniform grey start, in the units of pixels
+SHOWN = 10  # pictures that are kept of each kind
+
+
+def ways(degradation: Degradation) -> dict[str, tuple[str, str]]:
+    """The ways back that are compared: label → algorithm and rule."""
+    rule = default_rule(degradation)
+    found = {"direct R": ("direct", rule), "algorithm 1": ("1", rule), "algorithm 2": ("2", rule)}
+    if isinstance(degradation, Mixture) and degradation.draw is draw_noise:
+        found["algorithm 1, fresh ε"] = ("1", "fresh")
+    return found
+
+
+def beginnings(degradation: Degradation, images: Images, *, ablate: bool = False) -> dict[str, starts.Start]:
+    """The ways to draw z_T for this degradation, by name (see `starts`).
+
+    Args:
+        images: to fit them to, clean.
+        ablate: also one grey level for all, and jitter.
+    """
+    if isinstance(degradation, Mixture | GaussianFade):
+        return {"a new context": starts.Forgotten(degradation, images)}
+    if not isinstance(degradation, Separable):
+        return {"Gaussian mixture": starts.Fitted(degradation, images)}
+    found = {"uniform grey, fitted level": starts.Grey(degradation, images)}
+    if ablate:
+        found["uniform grey, one level"] = starts.Grey(degradation, images, spread=0.0)
+        for jitter in JITTERS:
+            found[f"uniform grey, jitter {jitter:g}"] = starts.Grey(degradation, images, jitter=jitter)
+    return found | {"Gaussian mixture": starts.Fitted(degradation, images)}
+
+
+def evaluate_restoration(
+    experiment: RestorationExperiment,
+    dataset: Dataset,
+    network: Network,
+    *,
+    images: int = 1000,
+    calls: int = 100,
+    calls_of_new: int = 25,
+    ablate: bool = False,
+    remember: Callable[[str, Callable[[], Any]], Any] = compute_always,
+) -> dict:
+    """All measurements of one restoration.
+
+    Args:
+        network: R(z, t/T), trained.
+        images: test images to restore, and images to make from each start; FID and KID compare them with as many test
+            images that come after these.
+        calls, calls_of_new: at most so many steps to visit, in restoring and in making new images.
+        ablate: also make new images from variants of the uniform grey start.
+        remember: keeps each part of the result as soon as it is known (see `Ledger`).
+
+    Raises:
+        ValueError: if the data set holds fewer than twice so many test images.
+    """
+    if not 20 <= images <= len(dataset.test) // 2:
+        raise ValueError(f"images must be in 20…{len(dataset.test) // 2}, half of the test images, not {images}.")
+    judge = Judge(dataset, images)
+    degradation = experiment.process
+    test = dataset.test.images
+    loss, error = remember("loss", lambda: mean_loss(network, experiment.objective, test, seed=experiment.seed))
+    result = {"images": images, "calls": min(calls, degradation.T)}
+    result |= {"test loss": loss, "test loss standard error": error}
+    result["restored"] = {
+        label: remember(f"restored, {label}", lambda way=way: _restored(experiment, network, judge, way, calls))
+        for label, way in {"degraded": None, **ways(degradation)}.items()
+    }
+    drawn = beginnings(degradation, dataset.train.images[:10_000], ablate=ablate)
+    result["new"] = {
+        f"{name}, algorithm {algorithm}": remember(
+            f"new, {name}, {algorithm}",
+            lambda start=start, algorithm=algorithm: _new(experiment, network, judge, start, algorithm, calls_of_new),
+        )
+        for name, start in {"z_T of other digits": _of_others(degradation, dataset), **drawn}.items()
+        for algorithm in ("1", "2")
+    }
+    return result
+
+
+class Judge:
+    """The originals, other real images to compare distributions with, and the frozen digit classifier."""
+
+    def __init__(self, dataset: Dataset, count: int):
+        self.originals: Part = dataset.test[:count]
+        self.classifier, _ = load_classifier()
+        real = torch.cat([dataset.test.images[count : 2 * count], self.originals.images])
+        self.real = metrics.features(self.classifier.embed, real)  # the others, then the originals for the floor
+
+    def distances(self, images: Images) -> dict:
+        """FID with interval and floor, and KID, on the digit classifier's features."""
+        return metrics.distribution_quality(metrics.features(self.classifier.embed, images), self.real)
+
+    @torch.inference_mode()
+    def quality(self, images: Images) -> dict:
+        """RMSE, SSIM and PSNR to the originals by both protocols, and the share whose digit is still the same."""
+        labels = self.classifier(images.clamp(-0.5, 0.5)).argmax(1)
+        kept = (labels == self.originals.labels).float().mean().item()
+        x = self.originals.images
+        return {p: metrics.image_quality(images, x, p) for p in metrics.PROTOCOLS} | {"class kept": kept}
+
+
+def _restored(
+    experiment: RestorationExperiment, network: Network, judge: Judge, way: tuple[str, str] | None, calls: int
+) -> dict:
+    """Quality of test images restored in one way (None: left as z_T), and the errors on the way."""
+    degradation, sigma = experiment.process, experiment.sigma
+    x = judge.originals.images
+    z, context = degrade(degradation, x, sigma=sigma)
+    if way is None:
+        return judge.quality(z) | judge.distances(z) | {"pictures": to_text(z[:SHOWN])}
+    algorithm, rule = way
+    steps = visited(degradation.T, calls)
+    keep = [0] if algorithm == "direct" else stations(steps, 25)
+    images, kept = restore(network, degradation, z, context, algorithm, rule=rule, steps=steps, sigma=sigma, keep=keep)
+    errors = {
+        "t": keep,
+        "z": [_rmse(latent.z, degradation(x, t, context)) for t, latent in kept.items()],
+        "x̂": [_rmse(latent.x_hat, x) for latent in kept.values()],
+    }
+    return judge.quality(images) | judge.distances(images) | {"errors": errors, "pictures": to_text(images[:SHOWN])}
+
+
+def _new(
+    experiment: RestorationExperiment, network: Network, judge: Judge, start: starts.Start, algorithm: str, calls: int
+) -> dict:
+    """FID and KID of images made from nothing but a drawn z_T."""
+    degradation, sigma = experiment.process, experiment.sigma
+    z, context = start(len(judge.originals), generator_for(0, "start"))
+    if sigma:
+        z = z + sigma * torch.randn(z.shape, generator=generator_for(0, "sigma"))
+    steps = visited(degradation.T, calls)
+    images, _ = restore(network, degradation, z, context, algorithm, steps=steps, sigma=sigma)
+    return judge.distances(images) | {"calls": len(steps), "pictures": to_text(images[:SHOWN])}
+
+
+def _of_others(degradation: Degradation, dataset: Dataset) -> starts.Start:
+    """No way to draw z_T, but what the others are to be held against: D of digits that R has not seen."""
+
+    def start(count: int, generator: torch.Generator) -> tuple[Images, Tensor]:
+        return degrade(degradation, dataset.validation.images[:count], seed=1)
+
+    return start
+
+
+def _rmse(a: Images, b: Images) -> float:
+    return (a - b).square().mean().sqrt().item()

@@ -1,0 +1,1 @@
+"""Decoders: the report's CNN, U-Nets, and what makes them fast on a CPU."""

@@ -1,0 +1,170 @@
+"""Tensors in, `Figure` out: one function per figure, all in one style. Nothing here computes a result.
+
+Images are always on the fixed grey scale −0.5 (black) … 0.5 (white), never stretched one by one.
+"""
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import PIL.Image
+from IPython.display import Image, display
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ddpm_utils.files import write_bytes
+from ddpm_utils.shapes import Images
+
+# Okabe & Ito's palette: told apart by colour-blind readers, and by their lightness in print.
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
+    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#666666",
+)  # fmt: skip
+LINES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
+STYLE = {
+    "axes.grid": True,
+    "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, RED, PURPLE, SKY]),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "figure.dpi": 100,
+    "font.size": 10,
+    "grid.alpha": 0.3,
+    "image.cmap": "gray",
+    "image.interpolation": "nearest",  # pixels as they are, and small files
+    "legend.frameon": False,
+    "lines.linewidth": 1.5,
+}
+plt.rcParams.update(STYLE)
+NEARLY_WHITE = 250  # of 255: no background is to be seen on a white page
+COLOURS = 64  # in a saved picture: more greys than the eye tells apart in it
+
+
+def to_png(figure: Figure, colours: int = COLOURS) -> bytes:
+    """A figure as PNG with a palette of so many colours, a third of matplotlib's size; it is closed."""
+    drawn, content = io.BytesIO(), io.BytesIO()
+    figure.savefig(drawn, format="png")
+    plt.close(figure)
+    picture, palette = PIL.Image.open(drawn).convert("RGB"), PIL.Image.new("P", (1, 1))
+    kept = ("white", *LINES)  # however thin the lines that have them
+    own = [round(255 * part) for colour in kept for part in to_rgb(colour)]
+    palette.putpalette([*picture.quantize(colours - len(kept)).getpalette()[: 3 * (colours - len(kept))], *own])
+    drawn_with = picture.quantize(palette=palette, dither=PIL.Image.Dither.NONE)
+    entries = np.array(drawn_with.getpalette()).reshape(-1, 3)
+    entries[entries.min(axis=1) >= NEARLY_WHITE] = 255  # Pillow looks colours up by their first six bits
+    drawn_with.putpalette(entries.flatten().tolist())
+    drawn_with.save(content, "png", optimize=True)
+    return content.getvalue()
+
+
+def show(rows: Sequence[Images], labels: Sequence[str] = (), title: str = "") -> None:
+    """Display images in rows in a notebook, each row a batch.
+
+    Args:
+        labels: of the rows, at the left.
+    """
+    show_figure(image_table(rows, labels, title=title))
+
+
+def show_figure(figure: Figure, folder: Path | None = None, name: str = "") -> None:
+    """Display a figure in a notebook, and save it as folder/name.png if there is a folder.
+
+    Its alternative text is in the output's metadata, where nbconvert finds it; JupyterLab does not show it.
+    """
+    content = to_png(figure)
+    if folder:
+        write_bytes(folder / f"{name}.png", content)
+    display(Image(content, alt=alternative_text(figure)))
+
+
+def alternative_text(figure: Figure) -> str:
+    """What a figure shows, in the words that stand in it: its titles, and each axes' labels once."""
+    titles = [figure.get_suptitle(), *(ax.get_title(loc) for ax in figure.axes for loc in ("left", "center"))]
+    labels = [f"{ax.get_ylabel()} over {ax.get_xlabel()}" for ax in figure.axes if ax.get_xlabel() and ax.get_ylabel()]
+    rows = [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel() and not ax.get_xlabel()]
+    parts = [re.sub(r"[$\\{}]", "", part.replace("\n", " ")) for part in (*titles, *labels, *rows)]
+    return "; ".join(dict.fromkeys(part for part in parts if part.strip())) or "images"
+
+
+def draw_image(axes: Axes, image: Float[Tensor, "... height width"]) -> None:
+    """One image on the fixed grey scale, without ticks."""
+    axes.imshow(image.reshape(image.shape[-2:]), vmin=-0.5, vmax=0.5)
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    axes.spines[:].set_visible(False)
+
+
+def image_table(
+    rows: Sequence[Float[Tensor, "n 1 28 28"]],
+    row_labels: Sequence[str] = (),
+    column_labels: Sequence[str] = (),
+    title: str = "",
+    size: float = 0.75,
+) -> Figure:
+    """Images in rows, each row a batch; labels at the left and on top.
+
+    Args:
+        size: of one image, in inches.
+    """
+    columns = max(len(row) for row in rows)
+    left = 0.09 * max((len(line) for label in row_labels for line in label.split("\n")), default=0)
+    top = (0.25 if column_labels else 0) + (0.3 if title else 0)
+    figure, axes = plt.subplots(
+        len(rows), columns, figsize=(columns * size + left, len(rows) * size + top), squeeze=False
+    )
+    for row, (images, line) in enumerate(zip(rows, axes, strict=True)):
+        for column, ax in enumerate(line):
+            if column >= len(images):
+                ax.axis("off")
+                continue
+            draw_image(ax, images[column])
+            if row == 0 and column < len(column_labels):
+                ax.set_title(column_labels[column], fontsize=9)
+            if column == 0 and row < len(row_labels):
+                ax.set_ylabel(row_labels[row], rotation=0, ha="right", va="center", fontsize=9)
+    if title:
+        figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def mosaics(
+    images: Mapping[tuple[str, str], Float[Tensor, "n 1 28 28"]], columns: int = 8, size: float = 0.3
+) -> Figure:
+    """Many small images, one block for each (row, column) label, without gaps.
+
+    Args:
+        columns: images in a line of a block; n must be a multiple.
+        size: of one image, in inches.
+    """
+    down, across = (list(dict.fromkeys(label[axis] for label in images)) for axis in (0, 1))
+    lines = max(len(block) for block in images.values()) // columns
+    left = 0.09 * max(len(row) for row in down)
+    figsize = (len(across) * (columns * size + 0.2) + left, len(down) * (lines * size + 0.1) + 0.4)
+    figure, axes = plt.subplots(len(down), len(across), figsize=figsize, squeeze=False)
+    for (row, column), block in images.items():
+        ax = axes[down.index(row), across.index(column)]
+        draw_image(ax, block.reshape(-1, columns, 28, 28).permute(0, 2, 1, 3).reshape(-1, columns * 28))
+        if size < 0.4:  # too few pixels of the picture for those of the images
+            ax.images[0].set_interpolation("antialiased")
+        if row == down[0]:
+            ax.set_title(column, fontsize=9)
+        if column == across[0]:
+            ax.set_ylabel(row, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
+def metric_gallery(images: Mapping[str, Float[Tensor, "1 28 28"]], scores: pd.DataFrame) -> Figure:
+    """One image per row of a table of scores, with its name and scores below."""
+    figure, axes = plt.subplots(1, len(images), figsize=(1.45 * len(images), 2.5))
+    for ax, (name, image) in zip(axes, images.items(), strict=True):
+        draw_image(ax, image)
+        lines = "\n".join(f"{column} {value:.3g}" for column, value in scores.loc[name].items())
+        ax.set_title(name, fontsize=9)
+        ax.set_xlabel(lines, fontsize=9)
+    return figure

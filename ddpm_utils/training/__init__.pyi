@@ -1,0 +1,6 @@
+from .base import SNAPSHOT_EPOCHS as SNAPSHOT_EPOCHS
+from .experiments import DEGRADATIONS as DEGRADATIONS
+from .experiments import LEAN as LEAN
+from .experiments import PUBLISHED as PUBLISHED
+from .loop import validate as validate
+from .loop import validation_steps as validation_steps

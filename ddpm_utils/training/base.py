@@ -1,0 +1,220 @@
+"""What every experiment shares: a network, data, a run folder, training, and the trained weights to be found again."""
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from accelerate import Accelerator
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from ddpm_utils import checkpoints, data, files
+from ddpm_utils.data import output
+from ddpm_utils.networks.cnn import CNN
+from ddpm_utils.networks.cpu import keep_freed_memory, with_spectral_convolutions
+from ddpm_utils.networks.unets import LeanUNet, UNet
+from ddpm_utils.shapes import Images
+from ddpm_utils.training.loop import LEARNING_RATES, Progress, train
+from ddpm_utils.training.objectives import Objective
+from ddpm_utils.training.run import Run
+
+NETWORKS: dict[str, Callable[[], nn.Module]] = {
+    "cnn": CNN,
+    "cnn_plane_norm": partial(CNN, norm="plane"),
+    "cnn_no_norm": partial(CNN, norm="none"),
+    "lean_unet": LeanUNet,
+    "unet": UNet,
+}
+"""The decoders by name: what the notebooks' `network` parameter may be."""
+WEIGHTS = ("auto", "run", "shipped")
+SNAPSHOT_EPOCHS = (1, 5, 15, 30, 45)
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A trained network, frozen, and what is known of it. It is called as its network: decoder(z, t/T).
+
+    Args:
+        network: g(z, t/T), which estimates ε, or R(z, t/T), which estimates x.
+        description: of the run that it comes from: schedule, data, epoch, losses.
+        source: one line for the reader that says where the weights come from.
+    """
+
+    network: nn.Module
+    description: dict
+    source: str
+
+    def __call__(self, z: Images, time: Float[Tensor, " n"]) -> Images:
+        """The network's estimate, of z's shape."""
+        return self.network(z, time)
+
+
+class TrainingSetup(ABC):
+    """A frozen dataclass of an experiment's parameters, checked; a subclass says what is trained for.
+
+    All subclasses have the fields network, dataset, epochs, batch_size, learning_rate, lr_schedule, seed and run_name.
+    """
+
+    choices: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    """The fields that take one of a few names, beside those that all experiments have."""
+
+    def __post_init__(self):
+        for field in fields(self):
+            value = getattr(self, field.name)
+            kinds = {str: (str, "text"), int: (int, "an integer"), float: ((int, float), "a number")}[field.type]
+            if not isinstance(value, kinds[0]) or isinstance(value, bool):
+                raise ValueError(f"{field.name} must be {kinds[1]}, not {value!r}.")
+        shared = {"network": NETWORKS, "dataset": data.DATASETS, "lr_schedule": LEARNING_RATES}
+        for name, allowed in (self.choices | shared).items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}.")
+        for name, least in {"epochs": 1, "batch_size": 1, "seed": 0}.items():
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
+        if self.seed >= 2**63:
+            raise ValueError(f"seed must be less than 2**63, not {self.seed}.")
+        if not 0 < self.learning_rate < 1:
+            raise ValueError(f"learning_rate must lie strictly between 0 and 1, not {self.learning_rate!r}.")
+        if not re.fullmatch(r"(\w[\w.-]{,99})?", self.run_name, re.ASCII):
+            allowed = "at most 100 letters, digits, '-', '_' and '.', and begin with a letter or digit"
+            raise ValueError(f"run_name may hold {allowed}, not {self.run_name!r}.")
+
+    @property
+    @abstractmethod
+    def objective(self) -> Objective:
+        """What the network is trained for."""
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What is trained, as a figure's title names it."""
+
+    @property
+    @abstractmethod
+    def slug(self) -> str:
+        """A folder's name for what is trained."""
+
+    @property
+    @abstractmethod
+    def identity(self) -> dict:
+        """What two sets of weights must share to be of the same process and network."""
+
+    @property
+    def description(self) -> dict:
+        """What two runs must share for one to continue the other, apart from their data."""
+        names = ["batch_size", "seed"]
+        if self.lr_schedule != "constant":
+            names += ["lr_schedule", "epochs"]  # a cycle cannot be extended
+        return self.identity | {name: getattr(self, name) for name in names}
+
+    @property
+    def run_folder(self) -> Path:
+        """Where training keeps this run."""
+        return output() / "data" / "runs" / self.slug / (self.run_name or f"{self.dataset}-seed{self.seed}")
+
+    @property
+    def figures_folder(self) -> Path:
+        """Where the notebooks save figures."""
+        return output() / "figures" / self.slug
+
+    @property
+    def table_path(self) -> Path:
+        """Where notebook 04 or 05 leaves its results."""
+        return output() / "data" / "runs" / self.slug / "table.json"
+
+    @property
+    def shipped_folder(self) -> Path:
+        """Where the project keeps weights and recorded results for this schedule and network, if it has any."""
+        return data.PROJECT / "data" / "checkpoints" / self.slug
+
+    def with_values(self, **changes) -> "TrainingSetup":
+        """A copy with other values, checked again."""
+        return replace(self, **changes)
+
+    def load_data(self) -> data.Dataset:
+        """The data set (see `data.load`)."""
+        return data.load(self.dataset)
+
+    def make_network(self) -> nn.Module:
+        """The network with its first weights, drawn from the seed without touching torch's global generator.
+
+        On the CPU its 7×7 convolutions are spectral, and the process keeps the memory it frees: the same numbers up to
+        rounding, sooner (see `spectral` and `allocator`).
+        """
+        keep_freed_memory()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return with_spectral_convolutions(NETWORKS[self.network]())
+
+    def first_network(self) -> nn.Module:
+        """The network that a new run begins with."""
+        return self.make_network()
+
+    def open_run(self, dataset: data.Dataset, *, resume: bool = True) -> Run:
+        """The run in `run_folder`, new or to be continued.
+
+        Args:
+            dataset: what `load_data` gave, which offline is not what `dataset` names; the run is labelled with it.
+            resume: False refuses a folder that holds a run.
+
+        Raises:
+            CheckpointError: if the folder holds another run, is damaged, or resume is False and it is not new.
+        """
+        if not resume and (self.run_folder / "last.safetensors").exists():
+            raise files.CheckpointError(
+                f"{self.run_folder} already holds a run: resume it, choose another seed, or delete the folder."
+            )
+        return Run(
+            self.first_network(),
+            learning_rate=self.learning_rate,
+            folder=self.run_folder,
+            description=self.description | {"dataset": dataset.name, "data_sha256": dataset.sha256},
+            snapshots=SNAPSHOT_EPOCHS,
+        )
+
+    def train(self, run: Run, dataset: data.Dataset, *, accelerator: Accelerator | None = None) -> Iterator[Progress]:
+        """Train a run on a data set for this experiment's epochs (see `loop.train`)."""
+        return train(
+            run,
+            self.objective,
+            dataset.train.images,
+            dataset.validation.images,
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            lr_schedule=self.lr_schedule,
+            accelerator=accelerator,
+        )
+
+    def load_decoder(self, weights: str = "auto") -> Decoder:
+        """The trained decoder: of the own run, shipped with the project, or trained here and now.
+
+        Args:
+            weights: "run", the best weights in `run_folder`; "shipped", those in `shipped_folder`; "auto", the
+                first of these two that exists. What does not exist is trained first, for `epochs` epochs.
+
+        Raises:
+            ValueError: if weights is none of these.
+            CheckpointError: if the file is damaged, or of another network or schedule.
+        """
+        if weights not in WEIGHTS:
+            raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, not {weights!r}.")
+        own, shipped = self.run_folder / "best.safetensors", self.shipped_folder / "weights.safetensors"
+        candidates = {"auto": [own, shipped], "run": [own], "shipped": [shipped]}[weights]
+        path = next((path for path in candidates if path.exists()), None)
+        origin = {own: "from your own run", shipped: "shipped with the project"}.get(path)
+        if path is None:
+            path, origin = own, "trained here just now, since there were none"
+            dataset = self.load_data()
+            for _ in self.train(self.open_run(dataset), dataset):
+                pass
+        network = self.make_network()
+        found = checkpoints.load_network(path, network, **self.identity)
+        epochs = f"{found['epoch']} epoch{'s' if found['epoch'] > 1 else ''}"
+        source = f"Weights {origin}: {epochs} on {found['dataset']}, validation loss {found['validation_loss']:.4f}."
+        return Decoder(network.requires_grad_(False).eval(), found, source)

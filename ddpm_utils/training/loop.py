@@ -1,0 +1,191 @@
+"""Training as a generator: it yields (epoch, step, losses), and the caller owns progress bar and plots.
+
+All randomness of a step is drawn anew from (seed, step), so a run that stops anywhere and resumes from its
+last state continues exactly as if it had not stopped, and any number of processes sees the same batches.
+"""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from ddpm_utils.randomness import generator_for
+from ddpm_utils.training.objectives import Objective
+from ddpm_utils.training.run import EpochRecord, Run
+
+VALIDATION_CHUNK = 256  # images that share one draw of noise on the validation grid: fixed, whatever the batch
+EVALUATED = 128  # images at a time, so that validating takes no more memory than training
+SAVE_SECONDS = 30  # at most so much work is lost when a run is killed
+
+
+def one_cycle(progress: float, warm_up: float = 0.05) -> float:
+    """Up in a straight line, then down half a cosine: the learning rate over its peak (Loshchilov & Hutter 2017).
+
+    A function of the progress alone, so that a run that resumes needs no scheduler's state.
+
+    Args:
+        progress: share of the training that is done, in [0, 1].
+    """
+    if progress < warm_up:
+        return progress / warm_up
+    return (1 + math.cos(math.pi * (progress - warm_up) / (1 - warm_up))) / 2
+
+
+LEARNING_RATES: dict[str, Callable[[float], float]] = {"constant": lambda progress: 1.0, "one_cycle": one_cycle}
+"""How the learning rate changes over a training: its factor as a function of progress."""
+
+
+class Progress(NamedTuple):
+    """What `train` yields after each step. `validation` is there after the last step of an epoch."""
+
+    epoch: int  # 1 … epochs
+    step: int  # steps made since the run began
+    losses: dict[str, float]  # "train": this batch; at an epoch's end also "epoch_train" and "validation"
+
+
+def train(
+    run: Run,
+    objective: Objective,
+    images: Float[Tensor, "n 1 28 28"],
+    validation: Float[Tensor, "m 1 28 28"],
+    *,
+    epochs: int,
+    batch_size: int = 128,
+    seed: int = 0,
+    lr_schedule: str = "constant",
+    accelerator: Accelerator | None = None,
+) -> Iterator[Progress]:
+    """Train to `epochs` epochs in all, from where the run is (algorithm 1 of the report; Ho et al. 2020).
+
+    Each step draws a batch, t uniform on 1…T inclusive and the objective's noise, and takes one Adam step.
+    Images that do not fill a batch are left out of an epoch (others in each epoch).
+
+    Args:
+        images: to train on, in [−0.5, 0.5]; the batch is the global one, shared by all processes.
+        validation: measured after each epoch on a fixed grid of (t, noise).
+        lr_schedule: "constant", or "one_cycle", over all epochs, whose peak is the run's learning rate.
+        accelerator: device, mixed precision and processes; by default what `accelerate` finds. Each process trains on
+            its share of the batch, and the main one alone writes.
+
+    Yields:
+        `Progress` after each step, the same in all processes.
+
+    Raises:
+        ValueError: if there are fewer images than one batch holds, the processes cannot share a batch or do not begin
+            alike, or the lr_schedule is unknown.
+        FloatingPointError: if the loss is not finite; the last saved state is kept.
+    """
+    accelerator = accelerator or Accelerator()
+    begun = sorted(set(gather_object([(run.step, len(images))])))  # now all have read the folder: one may write
+    if len(begun) > 1:
+        raise ValueError(f"the processes must share run folder and data, not begin with (step, images) = {begun}.")
+    steps = len(images) // batch_size
+    if steps < 1:
+        raise ValueError(f"batch_size = {batch_size} is larger than the {len(images)} training images.")
+    if batch_size % accelerator.num_processes:
+        raise ValueError(f"batch_size = {batch_size} is no multiple of {accelerator.num_processes} processes.")
+    if lr_schedule not in LEARNING_RATES:
+        raise ValueError(f"lr_schedule must be one of {', '.join(LEARNING_RATES)}, not {lr_schedule!r}.")
+    mine = slice(accelerator.process_index, None, accelerator.num_processes)
+    network, optimizer = accelerator.prepare(run.network, run.optimizer)
+    if run.average:
+        run.average.to(accelerator.device)
+    saved = started = time.monotonic()
+    for epoch in range(run.step // steps + 1, epochs + 1):
+        order = torch.randperm(len(images), generator=generator_for(seed, "order", epoch))
+        network.train()
+        for batch in order[: steps * batch_size].split(batch_size)[run.step % steps :]:
+            generator = generator_for(seed, "step", run.step)
+            t = torch.randint(1, objective.T + 1, (batch_size,), generator=generator)
+            x = images[batch]
+            drawn = objective.draw(x, generator)
+            x, t, *drawn = (value[mine].to(accelerator.device) for value in (x, t, *drawn))
+            with accelerator.autocast():
+                loss = objective(network, x, t, *drawn).mean()
+            rate = run.learning_rate * LEARNING_RATES[lr_schedule](run.step / (steps * epochs))
+            for group in optimizer.param_groups:
+                group["lr"] = rate
+            optimizer.zero_grad()
+            accelerator.backward(loss)
+            optimizer.step()
+            if run.average:
+                run.average.update_parameters(accelerator.unwrap_model(network))
+            value = accelerator.reduce(loss.detach(), "mean").item()
+            if not np.isfinite(value):
+                raise FloatingPointError(f"the loss became {value} at step {run.step + 1}: lower learning_rate.")
+            run.step += 1
+            run.epoch_losses.append(value)
+            losses = {"train": value}
+            if run.step % steps == 0:
+                losses["epoch_train"] = float(np.mean(run.epoch_losses))
+                validated = validate(run.evaluated, objective, validation, seed=seed, accelerator=accelerator)
+                losses["validation"] = validated.mean().item()
+                seconds = time.monotonic() - started
+                started = time.monotonic()
+                record = EpochRecord(epoch, losses["epoch_train"], losses["validation"], round(seconds, 1))
+                run.finish_epoch(record, write=accelerator.is_main_process)
+                saved = time.monotonic()
+            elif time.monotonic() - saved > SAVE_SECONDS and accelerator.is_main_process:
+                run.save()
+                saved = time.monotonic()
+            try:
+                yield Progress(epoch, run.step, losses)
+            except GeneratorExit:  # the caller has seen enough
+                if accelerator.is_main_process:
+                    run.save()
+                raise
+
+
+def validate(
+    network: nn.Module,
+    objective: Objective,
+    images: Float[Tensor, "n 1 28 28"],
+    *,
+    seed: int = 0,
+    accelerator: Accelerator | None = None,
+) -> Float[Tensor, " n"]:
+    """The loss of each image on a fixed grid: t spread evenly over 1…T, noise drawn from the seed.
+
+    The grid does not depend on the network, so that the losses of two epochs or networks differ by nothing else.
+
+    Args:
+        accelerator: shares the images between its processes, each of which gets all losses.
+    """
+    training = network.training
+    network.eval()
+    device = next(network.parameters()).device
+    t = validation_steps(len(images), objective.T, seed=seed)
+    index, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    losses = []
+    for chunk in range(index, math.ceil(len(images) / VALIDATION_CHUNK), processes):
+        part = slice(chunk * VALIDATION_CHUNK, (chunk + 1) * VALIDATION_CHUNK)
+        drawn = objective.draw(images[part], generator_for(seed, "validation", chunk))
+        for few in zip(*(value.split(EVALUATED) for value in (images[part], t[part], *drawn)), strict=True):
+            with torch.inference_mode():
+                losses.append((chunk, objective(network, *(value.to(device) for value in few)).cpu()))
+    network.train(training)
+    if accelerator:  # not in inference mode, which PyTorch 2.5 cannot gather in
+        losses = sorted(gather_object(losses), key=itemgetter(0))  # those of one chunk stay in order
+    return torch.cat([some for _, some in losses])
+
+
+def mean_loss(
+    network: nn.Module, objective: Objective, images: Float[Tensor, "n 1 28 28"], *, seed: int = 0
+) -> tuple[float, float]:
+    """The mean of `validate`'s losses, and its standard error over the images."""
+    losses = validate(network, objective, images, seed=seed)
+    return losses.mean().item(), (losses.std() / len(losses) ** 0.5).item()
+
+
+def validation_steps(count: int, T: int, *, seed: int = 0) -> Int[Tensor, " count"]:
+    """The t of each image on the validation grid: spread evenly over 1…T, in an order drawn from the seed."""
+    t = 1 + torch.arange(count) * T // count
+    return t[torch.randperm(count, generator=generator_for(seed, "validation t"))]

@@ -1,0 +1,85 @@
+"""What a network is trained for: to estimate the noise (hot), or the clean image (cold)."""
+
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from ddpm_utils.cold.degradations import Degradation
+from ddpm_utils.diffusion.forward import diffuse
+from ddpm_utils.diffusion.schedules import NoiseSchedule, gather
+from ddpm_utils.shapes import Images, Network
+
+LARGEST_SIGMA = 1000
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """What a network is trained for. One call is one Monte Carlo estimate of the loss of each image."""
+
+    T: int
+
+    def draw(self, x: Images, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """The randomness of one call apart from t: tensors of shape (batch, …)."""
+
+    def __call__(self, network: Network, x: Images, t: Int[Tensor, " n"], *drawn: Tensor) -> Float[Tensor, " n"]:
+        """The loss of each image at its own t in 1…T, a mean over pixels."""
+
+
+class NoisePrediction:
+    """‖g(√α_t·x + √(1−α_t)·ε, t/T) − ε‖², averaged over pixels where equation 4 sums."""
+
+    def __init__(self, schedule: NoiseSchedule):
+        self.schedule = schedule
+        self.T = schedule.T
+
+    def draw(self, x: Images, generator: torch.Generator) -> tuple[Images]:
+        """ε ~ N(0, I)."""
+        return (torch.randn(x.shape, generator=generator),)
+
+    def __call__(self, network: Network, x: Images, t: Int[Tensor, " n"], noise: Images) -> Float[Tensor, " n"]:
+        z = diffuse(x, t, noise, self.schedule)
+        time = gather(self.schedule.time, t, z).flatten()
+        return (network(z, time) - noise).square().flatten(1).mean(1)
+
+
+class Restoration:
+    """|R(D(x, t, context) + σε, t/T) − x|, averaged over pixels: cold training (Bansal et al. 2022, eq. 3).
+
+    Args:
+        degradation: D.
+        norm: 1 for the absolute error, as in the paper: R tends to each pixel's posterior median. 2 for the squared
+            one, as in the coursework: R tends to the posterior mean.
+        sigma: σ, noise on every z_t, t ≥ 1, in the units of pixels.
+
+    Raises:
+        ValueError: if the norm is neither, or σ is not in [0, 1000].
+    """
+
+    def __init__(self, degradation: Degradation, norm: int = 2, sigma: float = 0.0):
+        if norm not in (1, 2):
+            raise ValueError(f"norm must be 1 or 2, not {norm!r}.")
+        if not 0 <= sigma <= LARGEST_SIGMA:
+            raise ValueError(f"sigma must be a number from 0 to {LARGEST_SIGMA}, not {sigma!r}.")
+        self.degradation, self.norm, self.sigma = degradation, norm, sigma
+        self.T = degradation.T
+
+    def draw(self, x: Images, generator: torch.Generator) -> tuple[Tensor, ...]:
+        """A context for each image, and ε ~ N(0, I) if there is a σ."""
+        context = self.degradation.draw_context(len(x), generator)
+        return (context, torch.randn(x.shape, generator=generator)) if self.sigma else (context,)
+
+    def __call__(
+        self,
+        network: Network,
+        x: Images,
+        t: Int[Tensor, " n"],
+        context: Float[Tensor, "n ..."],
+        noise: Images | None = None,
+    ) -> Float[Tensor, " n"]:
+        z = self.degradation(x, t, context)
+        if noise is not None:
+            z = z + self.sigma * noise
+        error = network(z, (t / self.T).to(x)) - x
+        return error.abs().pow(self.norm).flatten(1).mean(1)

@@ -1,0 +1,151 @@
+"""One training run on disk: what it needs to go on as if it had never stopped."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from ddpm_utils import checkpoints, files
+
+
+class EpochRecord(NamedTuple):
+    """One row of losses.csv."""
+
+    epoch: int
+    train_loss: float
+    validation_loss: float
+    seconds: float
+
+
+class Run:
+    """One training run: the network, its optimiser, its history, and the folder that keeps them.
+
+    The folder holds `last.safetensors` (everything to resume), `best.safetensors` (the weights with the lowest
+    validation loss so far), `epoch<n>.safetensors` (the weights after a snapshot epoch) and `losses.csv`.
+
+    Args:
+        folder: where to keep the run; None keeps it in memory only.
+        description: what the run is (schedule, data, …); a folder with another description is refused.
+        snapshots: epochs after which to keep the weights.
+        ema_horizon: average the weights over about so many steps (exponentially), well under the run's length;
+            None does not average.
+
+    Raises:
+        CheckpointError: if the folder's state is damaged or of another run.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        *,
+        learning_rate: float = 2e-4,
+        ema_horizon: int | None = None,
+        folder: Path | None = None,
+        description: dict | None = None,
+        snapshots: Sequence[int] = (),
+    ):
+        self.network = network
+        self.snapshots = set(snapshots)
+        self.learning_rate = learning_rate
+        self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
+        average = get_ema_multi_avg_fn(1 - 1 / ema_horizon) if ema_horizon else None
+        self.average = AveragedModel(network, multi_avg_fn=average) if average else None
+        self.folder = folder and Path(folder)
+        self.description = {"ema_horizon": ema_horizon, "learning_rate": learning_rate, **(description or {})}
+        self.step = 0
+        self.epoch_losses: list[float] = []
+        self.history: list[EpochRecord] = []
+        if self.folder and (self.folder / "last.safetensors").exists():
+            self._load()
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that is validated and kept: the average if there is one."""
+        return self.average.module if self.average else self.network
+
+    @property
+    def best(self) -> EpochRecord | None:
+        """The epoch with the lowest validation loss so far."""
+        return min(self.history, key=lambda record: record.validation_loss, default=None)
+
+    def finish_epoch(self, record: EpochRecord, *, write: bool = True) -> None:
+        """Append to the history; then write the state, and the weights if they are the best so far."""
+        self.history.append(record)
+        self.epoch_losses = []
+        if not write:
+            return
+        kept = {"best"} if self.best is record else set()
+        if record.epoch in self.snapshots:
+            kept.add(f"epoch{record.epoch}")
+        for name in kept if self.folder else ():
+            weights = self.evaluated.state_dict()
+            description = self.description | record._asdict()
+            checkpoints.save(self.folder / f"{name}.safetensors", weights, description)
+        self.save()
+
+    def save(self) -> None:
+        """Write the history as losses.csv, and what is needed to resume.
+
+        In this order: a run that is killed in between makes its last epoch again, and losses.csv, too.
+        """
+        if not self.folder:
+            return
+        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
+        for index, state in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
+        if self.average:
+            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
+        state = {"step": self.step, "epoch_losses": self.epoch_losses, "history": self.history}
+        files.write_bytes(self.folder / "losses.csv", losses_csv(self.history).encode())
+        checkpoints.save(self.folder / "last.safetensors", tensors, {"run": self.description} | state)
+
+    def _load(self) -> None:
+        path = self.folder / "last.safetensors"
+        tensors, state = checkpoints.load(path)
+        for name, value in self.description.items():
+            if state["run"].get(name) != value:
+                raise files.CheckpointError(
+                    f"{self.folder} holds a run with {name} = {state['run'].get(name)!r}, not {value!r}: "
+                    "delete the folder, or choose another one."
+                )
+
+        def part(prefix: str) -> dict[str, Tensor]:
+            return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+        self.network.load_state_dict(part("network."))
+        optimizer = self.optimizer.state_dict()
+        parameters = list(self.network.parameters())
+        for name, value in part("optimizer.").items():
+            index, field = name.split(".")
+            if value.shape == parameters[int(index)].shape:  # laid out in memory as the parameter: fused Adam needs it
+                value = torch.empty_like(parameters[int(index)], requires_grad=False).copy_(value)
+            optimizer["state"].setdefault(int(index), {})[field] = value
+        self.optimizer.load_state_dict(optimizer)
+        if self.average:
+            self.average.load_state_dict(part("average."))
+        self.step, self.epoch_losses = state["step"], state["epoch_losses"]
+        self.history = [EpochRecord(*row) for row in state["history"]]
+
+
+def read_history(folder: Path) -> list[EpochRecord]:
+    """The history of the run in a folder, as its state tells it; losses.csv is for people, and never read.
+
+    Raises:
+        CheckpointError: if there is no run, or its state is damaged.
+    """
+    _, state = checkpoints.load(folder / "last.safetensors")
+    return [EpochRecord(*row) for row in state["history"]]
+
+
+def losses_csv(history: list[EpochRecord]) -> str:
+    """The history as CSV with the columns epoch, train_loss, validation_loss, seconds."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(EpochRecord._fields)
+    writer.writerows(history)
+    return text.getvalue()

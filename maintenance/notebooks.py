@@ -1,0 +1,54 @@
+"""The committed notebooks and the gallery: executed by maintainers, and by them alone."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import nbformat
+import papermill
+
+from ddpm_utils import data
+from ddpm_utils.batch.notebooks import NOTEBOOKS, numbered, outputs_sha256
+from ddpm_utils.commands import run
+from ddpm_utils.data import PROJECT, DataError
+from ddpm_utils.files import METADATA, write_bytes
+
+GALLERY = PROJECT / "figures"
+STRIPPED_KEYS = "metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution"
+
+
+def refresh() -> None:
+    """Execute the committed notebooks from top to bottom at their default parameters, and strip them."""
+    for path in [*numbered(), NOTEBOOKS / "app.ipynb"]:
+        with tempfile.TemporaryDirectory() as folder:
+            os.environ["DDPM_OUTPUT"] = folder  # figures and runs of this execution are not kept
+            executed = Path(folder) / path.name
+            papermill.execute_notebook(str(path), str(executed), kernel_name="python3")
+            keep = ["--keep-output", "--keep-count", "--extra-keys", STRIPPED_KEYS]
+            subprocess.run([sys.executable, "-m", "nbstripout", *keep, str(executed)], check=True)
+            notebook = nbformat.read(executed, as_version=4)
+            notebook.metadata[METADATA] = {"outputs": outputs_sha256(notebook)}
+            write_bytes(path, (nbformat.writes(notebook) + "\n").encode())
+
+
+def write_gallery() -> None:
+    """Execute the main job, both published schedules and part 2, and replace its figures in figures/<slug>/.
+
+    Raises:
+        DataError: if the full MNIST cannot be had, on which the gallery's figures are measured.
+        RuntimeError: if a notebook failed; the gallery stays as it was.
+    """
+    dataset = data.load("mnist")
+    if dataset.name != "mnist":
+        raise DataError(f"the gallery needs the full MNIST. {dataset.source}")
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["DDPM_OUTPUT"] = folder
+        if run({}):
+            raise RuntimeError("a notebook failed, so the gallery was not changed.")
+        for figures in Path(folder).glob("data/runs/*/figures"):
+            target = GALLERY / figures.parent.name
+            shutil.rmtree(target, ignore_errors=True)
+            shutil.copytree(figures, target)

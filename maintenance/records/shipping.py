@@ -1,0 +1,139 @@
+"""What every recording shares: the data it names, a ledger to go on from, and small weights to ship."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from ddpm_utils import checkpoints, files
+from ddpm_utils.data import DataError, Dataset
+from ddpm_utils.evaluation.classifier import (
+    EPOCHS,
+    SHIPPED,
+    DigitClassifier,
+    accuracy,
+    load_classifier,
+    train_classifier,
+)
+from ddpm_utils.files import Ledger, to_csv
+from ddpm_utils.training.base import Decoder, TrainingSetup
+from ddpm_utils.training.run import EpochRecord, read_history
+
+
+def named_data(experiment: TrainingSetup) -> Dataset:
+    """The data set that the experiment names, and no other in its place.
+
+    Raises:
+        DataError: if there is only a replacement: what is shipped must be measured on what it says.
+    """
+    dataset = experiment.load_data()
+    if dataset.name != experiment.dataset:
+        raise DataError(f"{experiment.dataset} is needed, not {dataset.name} ({dataset.source})")
+    return dataset
+
+
+def check_sizes(sizes: dict) -> None:
+    """Refuse sizes of a measurement that are not integers.
+
+    Raises:
+        ValueError: at the first one.
+    """
+    for name, value in sizes.items():
+        if not isinstance(value, int):
+            raise ValueError(f"{name} must be an integer, not {value!r}.")
+
+
+def ship_weights(experiment: TrainingSetup) -> Path:
+    """Copy a finished run's best weights, rounded to 8 bits, and its history to the shipped folder; returns it.
+
+    Raises:
+        CheckpointError: if there is no such run, it is of other data, or its cycle of the learning rate has not come
+            to its end.
+    """
+    run, folder = experiment.run_folder, experiment.shipped_folder
+    best, label = checkpoints.load(run / "best.safetensors")
+    if label["dataset"] != experiment.dataset:
+        raise files.CheckpointError(f"{run} was trained on {label['dataset']}, not on {experiment.dataset}.")
+    require_finished(experiment)
+    path = folder / "weights.safetensors"
+    if not (path.exists() and checkpoints.load(path)[1] == label):  # a run that is shipped already stays as it is
+        checkpoints.save(path, checkpoints.compress(best), label)
+    ship_losses(experiment)
+    return folder
+
+
+def ship_losses(experiment: TrainingSetup) -> None:
+    """Write a run's history to the shipped folder as losses.csv, with its seal."""
+    table = pd.DataFrame(read_history(experiment.run_folder), columns=EpochRecord._fields)
+    files.write_bytes(experiment.shipped_folder / "losses.csv", to_csv(table))
+
+
+def require_finished(experiment: TrainingSetup) -> None:
+    """Refuse a run that has not made all epochs of its experiment, or of its own cycle of the learning rate.
+
+    Raises:
+        CheckpointError: if there is no run, or it is not finished.
+    """
+    folder = experiment.run_folder
+    if not (folder / "best.safetensors").exists():
+        raise files.CheckpointError(f"{folder} holds no run: train it first.")
+    done, label = len(read_history(folder)), checkpoints.load(folder / "best.safetensors")[1]
+    wanted = max(experiment.epochs, label.get("epochs", 0))
+    if done < wanted:
+        raise files.CheckpointError(f"{folder} has made {done} of {wanted} epochs: finish it first.")
+
+
+def minutes_alone(seconds: Sequence[float] | pd.Series) -> float:
+    """How long a training takes that has the machine for itself: its fastest epoch, times its epochs.
+
+    Args:
+        seconds: of each epoch.
+    """
+    return round(len(seconds) * min(seconds) / 60, 1)
+
+
+def ledger_for(
+    kind: str,
+    experiment: TrainingSetup,
+    dataset: Dataset,
+    decoder: Decoder,
+    sizes: dict,
+    on_progress: Callable[[str], None],
+) -> Callable[[str, Callable], object]:
+    """A ledger in the run folder that tells of each part; its name holds all that results depend on but the code."""
+    depends = {
+        "weights": checkpoints.digest(decoder.network.state_dict()),
+        "data": dataset.sha256,
+        "classifier": load_classifier()[1]["sha256"],
+        "sizes": sizes,
+    }
+    key = hashlib.sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()
+    ledger = Ledger(experiment.run_folder / f"{kind}-{key[:16]}.json")
+
+    def remember(name: str, compute: Callable[[], object]) -> object:
+        on_progress(f"{experiment.title}: {name}")
+        return ledger(name, compute)
+
+    return remember
+
+
+def ship_classifier(dataset: Dataset, *, epochs: int = EPOCHS, path: Path = SHIPPED) -> dict:
+    """Train a classifier from the seed and write what the project ships; returns its description."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = DigitClassifier()
+    for _ in train_classifier(network, dataset.train, epochs=epochs):
+        pass
+    description = {
+        "network": "digit_classifier",
+        "epochs": epochs,
+        "train_images": len(dataset.train),
+        "data_sha256": dataset.sha256,
+        "validation_accuracy": accuracy(network, dataset.validation),
+        "test_accuracy": accuracy(network, dataset.test),
+    }
+    checkpoints.save(path, network.state_dict(), description)
+    return description

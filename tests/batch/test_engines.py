@@ -1,0 +1,119 @@
+"""Where chains run: failures stay where they happen, and a worker that is killed takes nothing with it."""
+
+import re
+import signal
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import pytest
+from distributed import Client, LocalCluster
+
+from ddpm_utils.batch.engines import on_dask, on_processes
+from ddpm_utils.batch.jobs import Job, find
+
+
+def chain(folder: Path, **parameters) -> list[Job]:
+    """One notebook, the fastest."""
+    return [Job("01_forward_process", {"beta": 0.1, "T": 3} | parameters, folder, folder, {"beta": 0.1, "T": 3})]
+
+
+def kernels() -> dict[str, psutil.Process]:
+    """The kernels that run now, below this process, by the name of the folder they write to."""
+    found = psutil.Process().children(recursive=True)
+    running = [process for process in found if "ipykernel_launcher" in " ".join(process.cmdline())]
+    return {Path(process.environ()["DDPM_OUTPUT"]).name: process for process in running}
+
+
+def engine_of(name: str):
+    """An engine with two workers."""
+    return {"processes": lambda chains: on_processes(chains, 2), "dask": lambda chains: on_dask(chains, 2)}[name]
+
+
+@pytest.mark.parametrize("name", ["processes", "dask"])
+def test_a_failure_and_a_killed_worker_stay_where_they_are(name, tmp_path):
+    bad, good = chain(tmp_path / "bad", shown=99), chain(tmp_path / "good")
+    ended, killed = {}, []
+    with closing(engine_of(name)([bad, good])) as events:
+        for event in events:
+            if event.state != "running":
+                ended[event.experiment] = event
+            elif event.experiment == "good" and event.cell > 3 and not killed:
+                killed.append(kernels()["good"].parent())
+                killed[0].send_signal(signal.SIGKILL)
+    assert killed
+    assert ended["bad"].state == "failed"
+    assert ended["bad"].message == "cell [4]: ValueError: shown must be an integer from 1 to 12, not 99."
+    assert ended["good"].state == "done"
+    assert find(good[0])
+    assert (tmp_path / "bad" / "01_forward_process.failed.ipynb").exists()
+    assert not find(bad[0])
+
+
+def test_a_chain_that_kills_every_worker_is_given_up(tmp_path):
+    ended, killed = [], set()
+    with closing(on_processes([chain(tmp_path / "one")], 1)) as events:
+        for event in events:
+            if event.state != "running":
+                ended.append(event.message)
+            elif event.cell == 1:
+                worker = kernels()["one"].parent()
+                killed.add(worker.pid)
+                worker.send_signal(signal.SIGKILL)
+    assert len(killed) == 3
+    assert len(ended) == 1
+    assert re.fullmatch(r"cell 1 of \d+: its process ended with exit status -9, 3 times.", ended[0])
+
+
+def test_stopping_leaves_no_process_behind(tmp_path):
+    with closing(on_processes([chain(tmp_path / "one")], threads=2)) as events:
+        next(events)
+        kernel = kernels()["one"]
+        assert kernel.environ()["OMP_NUM_THREADS"] == "2"
+    _, alive = psutil.wait_procs([kernel], timeout=5)
+    assert alive == []
+    assert not find(chain(tmp_path / "one")[0])
+
+
+def test_threads_do_not_depend_on_the_workers(tmp_path, monkeypatch):
+    """On four cores each kernel is told to use as many as were asked for, however many chains there are."""
+    started = []
+
+    class Process:
+        exitcode = 0
+
+        def __init__(self, target, args):
+            started.append(args[1])
+            self.sender = args[2]
+
+        def start(self):
+            self.sender.close()
+
+        def join(self):
+            pass
+
+    monkeypatch.setattr("ddpm_utils.batch.engines.cores", lambda: 4)
+    monkeypatch.setattr("multiprocessing.context.SpawnContext.Process", Process)
+    assert list(on_processes([chain(tmp_path / name) for name in "abc"], 2)) == []
+    assert list(on_processes([chain(tmp_path / "a")])) == []
+    assert list(on_processes([chain(tmp_path / "a")], threads=4)) == []
+    assert started == [1, 1, 1, 1, 4]
+
+
+def test_dask_without_a_scheduler_is_refused():
+    with pytest.raises(ValueError, match=r"no Dask scheduler answers at tcp://127.0.0.1:9"):
+        next(on_dask([], scheduler="tcp://127.0.0.1:9"))
+
+
+def test_a_sweep_that_ends_leaves_a_running_cluster_to_others(tmp_path):
+    """Its tasks stop at the end of their cell, and their kernels with them; the cluster goes on."""
+    with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
+        with closing(on_dask([chain(tmp_path / "one")], scheduler=cluster.scheduler_address)) as events:
+            while next(events).cell < 3:
+                pass
+            kernel = kernels()["one"]
+        _, alive = psutil.wait_procs([kernel], timeout=30)
+        assert alive == []
+        assert not find(chain(tmp_path / "one")[0])
+        with Client(cluster) as client:
+            assert client.submit(sum, [1, 2]).result(timeout=30) == 3

@@ -1,0 +1,201 @@
+"""A notebook as a job: executed as a whole or not at all, recognised afterwards, redone if what made it has changed."""
+
+import errno
+import json
+import os
+import re
+from pathlib import Path
+
+import filelock
+import nbformat
+import pytest
+
+from ddpm_utils.batch import jobs
+from ddpm_utils.batch.jobs import Event, Job, execute, execute_chain, find
+from ddpm_utils.batch.provenance import made_of
+from ddpm_utils.files import METADATA, seal_notebook
+
+VALUES = {"beta": 0.1, "T": 3}
+
+
+@pytest.fixture
+def job(tmp_path) -> Job:
+    return Job("01_forward_process", VALUES, tmp_path / "one", tmp_path / "one", VALUES)
+
+
+@pytest.fixture
+def executed(monkeypatch) -> list[Job]:
+    """The jobs that would be executed; each leaves what papermill would."""
+    found = []
+
+    def pretend(job, threads, tell):
+        found.append(job)
+        notebook = nbformat.v4.new_notebook()
+        notebook.metadata = {METADATA: {"made_of": job.made_of}, "papermill": {"duration": 7.0}}
+        unfinished = job.target.with_suffix(".unfinished.ipynb")
+        unfinished.write_text(nbformat.writes(notebook), encoding="utf-8")
+        seal_notebook(unfinished, job.target)
+        return Event(job.folder.name, job.notebook, "done", seconds=7.0)
+
+    monkeypatch.setattr(jobs, "execute", pretend)
+    return found
+
+
+def states(chain: list[Job]) -> list[str]:
+    """What becomes of a chain's jobs."""
+    events = []
+    execute_chain(chain, 1, events.append)
+    return [event.state for event in events]
+
+
+def test_leaves_a_whole_notebook_without_exercises(job):
+    events = []
+    event = execute(job._replace(made_of={"code": "x"}), 1, events.append)
+    assert event.state == "done", event.message
+    assert event.seconds > 1
+    notebook = nbformat.read(job.target, as_version=4)
+    assert not any("Exercise" in cell.source for cell in notebook.cells)
+    assert [cell.cell for cell in events] == list(range(1, len(notebook.cells) + 1))
+    assert {cell.cells for cell in events} == {len(notebook.cells)}
+    assert find(job) == {"made_of": {"code": "x"}, "seconds": event.seconds}
+    assert list((job.output / "figures").rglob("*.png"))
+    assert sorted(path.name for path in job.folder.glob("*.ipynb")) == ["01_forward_process.ipynb"]
+
+
+def test_a_failed_one_is_kept_apart(job):
+    event = execute(job._replace(parameters={"beta": 2.0}), 1)
+    assert event.state == "failed"
+    assert event.message == "cell [4]: ValueError: beta must lie strictly between 0 and 1, not 2.0."
+    assert sorted(path.name for path in job.folder.glob("*.ipynb")) == ["01_forward_process.failed.ipynb"]
+    partial = nbformat.read(job.folder / "01_forward_process.failed.ipynb", as_version=4)
+    assert any(output.output_type == "error" for cell in partial.cells for output in cell.get("outputs", ()))
+
+
+def test_what_a_full_disk_cut_short_is_not_kept(job, monkeypatch):
+    def no_space(notebook, path, **options):
+        Path(path).write_text('{"cells": [', encoding="utf-8")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(jobs.papermill, "execute_notebook", no_space)
+    event = execute(job, 1)
+    assert (event.state, event.message) == ("failed", "OSError: [Errno 28] No space left on device")
+    assert list(job.folder.glob("*.ipynb")) == []
+
+
+def test_a_kernel_that_dies_has_one_more_chance(job, monkeypatch):
+    tries = []
+
+    def dies(*arguments, **options):
+        tries.append(options["engine_name"])
+        raise RuntimeError("Kernel died")
+
+    monkeypatch.setattr(jobs.papermill, "execute_notebook", dies)
+    event = execute(job, 1)
+    assert event.state == "failed"
+    assert re.fullmatch(r"cell 0 of \d+: RuntimeError: Kernel died", event.message)
+    assert len(tries) == 2
+
+
+def test_what_is_done_is_kept(job, executed):
+    assert states([job]) == ["done"]
+    assert states([job]) == ["kept"]
+    assert len(executed) == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *(lambda text: text[:-30], lambda text: "", lambda text: "[]", lambda text: "{}"),
+        lambda text: text.replace("7.0", "8.0"),  # another number
+        lambda text: text.replace('"sha256"', '"sha255"'),  # no seal
+    ],
+)
+def test_a_damaged_one_is_executed_again(job, executed, damage):
+    states([job])
+    job.target.write_text(damage(job.target.read_text(encoding="utf-8")), encoding="utf-8")
+    assert find(job) is None
+    assert states([job]) == ["done"]
+
+
+def test_other_parameters_are_executed_again(job, executed):
+    states([job])
+    assert states([job._replace(parameters=VALUES | {"shown": 2})]) == ["done"]
+
+
+def test_a_training_by_other_code_is_deleted_and_one_by_the_same_is_kept(job, executed):
+    run = job.output / "data" / "runs" / "some" / "last.safetensors"
+    states([job])
+    run.parent.mkdir(parents=True)
+    run.write_bytes(b"weights")
+    states([job._replace(parameters=VALUES | {"shown": 2})])  # another figure of the same training
+    assert run.exists()
+    states([job._replace(experiment=VALUES | {"learning_rate": 0.1})])
+    assert not run.exists()
+
+
+def test_an_old_notebook_does_not_vouch_for_new_results(job, executed, monkeypatch):
+    """Its replacement was stopped half-way, and may have left files of its own: it is executed again, not kept."""
+    states([job])
+    other = job._replace(parameters=VALUES | {"shown": 2})
+
+    def is_stopped(job, threads, tell):
+        return Event(job.folder.name, job.notebook, "failed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, "execute", is_stopped)
+        states([other])
+    assert states([job]) == ["done"]
+
+
+def test_a_new_training_makes_all_notebooks_anew(job, executed):
+    chain = [job, job._replace(notebook="02_training")]
+    states(chain)
+    other = {"experiment": VALUES | {"learning_rate": 0.1}}
+    assert states([chain[0]._replace(**other)]) == ["done"]
+    assert states(chain) == ["done", "done"]
+
+
+def test_an_interrupted_notebook_is_no_result(job, executed):
+    job.folder.mkdir()
+    job.target.with_suffix(".unfinished.ipynb").write_text("{}", encoding="utf-8")
+    assert find(job) is None
+    assert states([job]) == ["done"]
+
+
+def test_a_machine_with_other_code_or_data_refuses(job, executed):
+    there = made_of(jobs.make_experiment(VALUES), job.notebook, job.parameters) | {"code": "other", "data": "other"}
+    events = []
+    execute_chain([job._replace(made_of=there)], 1, events.append)
+    assert [event.message for event in events] == ["this machine has another code and data than the sweep's."]
+    assert executed == []
+
+
+def test_a_chain_ends_at_its_first_failure(job, monkeypatch):
+    def fails(job, threads, tell):
+        return Event(job.folder.name, job.notebook, "failed", message="no")
+
+    monkeypatch.setattr(jobs, "execute", fails)
+    assert states([job, job._replace(notebook="02_training")]) == ["failed"]
+
+
+def test_no_two_processes_work_on_one_experiment(job, executed, monkeypatch):
+    monkeypatch.setattr(jobs, "LOCK_SECONDS", 0.1)
+    job.folder.mkdir()
+    with filelock.FileLock(job.folder / ".lock"):
+        events = []
+        execute_chain([job], 1, events.append)
+    assert [event.message for event in events] == [f"another process is working in {job.folder}."]
+    assert executed == []
+
+
+def test_a_folder_that_cannot_be_made_fails_with_its_reason(job, executed):
+    job.folder.parent.joinpath("one").write_text("a file", encoding="utf-8")
+    events = []
+    execute_chain([job], 1, events.append)
+    assert [event.state for event in events] == ["failed"]
+    assert events[0].message.startswith("FileExistsError: ")
+
+
+def test_events_are_plain_values(job):
+    event = Event("a", "b", "running", 1, 2)
+    assert Event(*json.loads(json.dumps(event))) == event

@@ -1,0 +1,171 @@
+"""The notebooks: executed and complete, the same again (nbval), and with other parameters (papermill)."""
+
+import ast
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from ddpm_utils.batch.jobs import Job, execute
+from ddpm_utils.batch.notebooks import NOTEBOOKS as FOLDER
+from ddpm_utils.batch.notebooks import numbered, outputs_sha256
+from ddpm_utils.files import METADATA
+
+NOTEBOOKS = numbered()
+COMPARED = 3  # cells with text output that nbval compares, at least, in each notebook
+OTHER_PARAMETERS = {
+    "01_forward_process": [
+        {"schedule": "cosine", "T": 100},
+        {"schedule": "linear", "beta_max": 0.05, "T": 3},
+    ],
+    "02_training": [{"schedule": "linear", "T": 50, "epochs": 1, "batch_size": 1600, "network": "cnn_plane_norm"}],
+    "03_sampling": [{"beta": 0.1, "T": 200, "calls": 10, "shown": 8}],
+    "04_evaluation": [{"beta": 0.1, "T": 200, "calls": 8, "samples": 50, "images": 16, "weights": "shipped"}],
+    "05_custom_degradation": [
+        *({"degradation": name, "calls": 5, "shown": 4} for name in ("noise", "morph")),
+        {"degradation": "blur", "sigma": 0.1, "algorithm": "1", "calls": 5},
+        {"degradation": "heat", "T": 5, "severity": 4.0, "norm": 1, "algorithm": "direct"},  # trains
+    ],
+}
+
+
+def by_name(path: Path) -> str:
+    return path.stem
+
+
+def code_cells(path: Path) -> list[dict]:
+    return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == "code"]
+
+
+def text_outputs(cell: dict) -> list[str]:
+    """What nbval compares of a cell: its text, unless the cell is marked."""
+    if "NBVAL_IGNORE_OUTPUT" in "".join(cell["source"]):
+        return []
+    return ["".join(output["text"]) for output in cell["outputs"] if output["output_type"] == "stream"]
+
+
+def nbval(path: Path, folder: Path) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "-p", "no:xdist", "-q", str(path)]
+    environment = os.environ | {"DDPM_OUTPUT": str(folder), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True)
+
+
+def test_all_five_are_there():
+    assert [path.stem[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_is_executed_from_top_to_bottom(path):
+    cells = code_cells(path)
+    assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
+    assert not any(output["output_type"] == "error" for cell in cells for output in cell["outputs"])
+    assert sum(bool(text_outputs(cell)) for cell in cells) >= COMPARED
+    assert any("image/png" in output.get("data", {}) for cell in cells for output in cell["outputs"])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_follows_the_skeleton(path):
+    cells = code_cells(path)
+    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) == 1
+    assert max(len("".join(cell["source"]).splitlines()) for cell in cells if not cell["metadata"].get("tags")) <= 15
+    assert path.stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("path", [*NOTEBOOKS, FOLDER / "app.ipynb"], ids=by_name)
+def test_no_stored_output_was_changed_by_hand(path):
+    """Also those that nbval does not compare, since they differ between machines: one changed digit is noticed."""
+    notebook = nbformat.read(path, as_version=4)
+    noted = notebook.metadata[METADATA]["outputs"]
+    assert outputs_sha256(notebook) == noted, "execute it anew: make notebooks"
+    for output in [output for cell in notebook.cells for output in cell.get("outputs", ())]:
+        shown = output if "text" in output else output.get("data", {})
+        for kind, text in list(shown.items()):
+            if isinstance(text, str) and re.search(r"\d", text):
+                shown[kind] = re.sub(r"\d(?=\D*$)", lambda digit: str((int(digit[0]) + 1) % 10), text)
+                assert outputs_sha256(notebook) != noted
+                shown[kind] = text
+
+
+def reassigned(cells: list[str]) -> set[str]:
+    """Global names that a function in one cell uses and a later cell assigns: a slider moved at the end would break."""
+    found = set()
+    for number, cell in enumerate(cells):
+        functions = [node for node in ast.parse(cell).body if isinstance(node, ast.FunctionDef)]
+        names = [node for function in functions for node in ast.walk(function) if isinstance(node, ast.Name)]
+        own = {node.id for node in names if isinstance(node.ctx, ast.Store)}
+        own |= {node.arg for function in functions for node in ast.walk(function) if isinstance(node, ast.arg)}
+        later = [node for other in cells[number + 1 :] for node in ast.walk(ast.parse(other))]
+        assigned = {node.id for node in later if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+        found |= ({node.id for node in names} - own) & assigned
+    return found
+
+
+def test_finds_a_name_that_is_assigned_again():
+    draw = "def draw(t):\n    x = steps[t]\n    return x + 1"
+    assert reassigned(["steps = [1]", draw, "x = 2\nsteps = [2]"]) == {"steps"}
+    assert reassigned(["steps = [1]", draw, "x = 2"]) == set()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_sliders_work_after_the_last_cell(path):
+    assert reassigned(["".join(cell["source"]) for cell in code_cells(path)]) == set()
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
+def test_gives_the_stored_outputs_again(path, tmp_path):
+    result = nbval(path, tmp_path)
+    assert result.returncode == 0, result.stdout[-4000:]
+    assert re.search(r"\d+ passed", result.stdout)
+
+
+def test_every_tab_of_the_page_can_be_made(tmp_path, monkeypatch):
+    """A tab's error would be shown in its place, and pass unseen otherwise."""
+    monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
+    page = nbformat.read(FOLDER / "app.ipynb", as_version=4)
+    makers = re.search(r"\{(.*)\}", page.cells[-1].source, re.DOTALL)[1]
+    names = re.findall(r": (\w+),", makers)
+    assert len(names) == 5
+    page.cells.append(nbformat.v4.new_code_cell(f"print(*(len(make().children) for make in [{', '.join(names)}]))"))
+    NotebookClient(page, timeout=600).execute()
+    assert page.cells[-1].outputs[0].text == "4 4 2 2 2\n"  # a line and a panel each
+
+
+def test_a_changed_number_is_noticed(tmp_path):
+    """The first printed number of notebook 01, changed in its last digit, makes nbval fail."""
+    notebook = json.loads(NOTEBOOKS[0].read_text(encoding="utf-8"))
+    for last, cell in enumerate(notebook["cells"]):  # noqa: B007
+        numbers = re.search(r"\d", "".join(text_outputs(cell))) if cell["cell_type"] == "code" else None
+        if numbers:
+            break
+    notebook["cells"] = notebook["cells"][: last + 1]
+    output = next(o for o in cell["outputs"] if o["output_type"] == "stream" and re.search(r"\d", "".join(o["text"])))
+    copy = tmp_path / "copy.ipynb"
+    copy.write_text(json.dumps(notebook), encoding="utf-8")
+    assert nbval(copy, tmp_path).returncode == 0
+    output["text"] = re.sub(r"\d(?=\D*$)", lambda digit: str((int(digit[0]) + 1) % 10), "".join(output["text"]))
+    copy.write_text(json.dumps(notebook), encoding="utf-8")
+    assert nbval(copy, tmp_path).returncode == 1
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory) -> Path:
+    """What notebooks write: notebook 05 trains a degradation of its own, and finds it here the next time."""
+    return tmp_path_factory.mktemp("shared")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"), [(name, values) for name, sets in OTHER_PARAMETERS.items() for values in sets]
+)
+def test_runs_with_other_parameters(name, parameters, tmp_path, shared):
+    before = set((shared / "figures").rglob("*.png"))
+    job = Job(name, parameters, tmp_path, shared)
+    event = execute(job, threads=1)
+    assert event.state == "done", event.message
+    assert job.target.exists()
+    assert set((shared / "figures").rglob("*.png")) > before

@@ -1,0 +1,83 @@
+"""What results were made of: it changes with what changes them, and with nothing else."""
+
+import ast
+
+import pytest
+
+from ddpm_utils.batch import provenance
+from ddpm_utils.batch.provenance import canonical, imported_by, imports, made_of
+from ddpm_utils.training.experiments import Experiment, RestorationExperiment
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "def f(x):\n    return x + 1  # more\n",
+        'def f(x):\n    """Add one."""\n    return x + 1\n',
+        '"""A module."""\n\n\ndef f(x):\n    return (\n        x\n        + 1\n    )\n',
+    ],
+)
+def test_comments_docstrings_and_layout_do_not_count(other):
+    assert canonical(other) == canonical("def f(x):\n    return x + 1\n")
+
+
+@pytest.mark.parametrize("other", ["def f(x):\n    return x + 2\n", "def f(y):\n    return y + 1\n", "X = 'x'\n"])
+def test_code_and_texts_count(other):
+    assert canonical(other) != canonical("def f(x):\n    return x + 1\n")
+
+
+def test_a_function_of_a_docstring_alone_is_still_one():
+    assert canonical('def f():\n    """Nothing."""\n') == "def f():\n    pass"
+
+
+def test_imports_are_found_in_both_forms_and_inside_functions():
+    tree = ast.parse(
+        "from data import x\nfrom ddpm_utils import curves\ndef f():\n    from ddpm_utils.forward import diffuse\n"
+    )
+    assert imports(tree) == {"curves", "forward"}
+
+
+def test_imports_of_imports_count():
+    assert imported_by(["forward"]) == {"forward", "schedules"}
+    assert imported_by(["experiment"]) >= {"experiment", "training_setup", "training", "runs", "unets", "data"}
+    assert imported_by(["experiment"]).isdisjoint({"plots", "evaluation", "sampling", "widgets"})
+
+
+def test_the_same_is_made_of_the_same():
+    one, other = (made_of(Experiment(), "02_training", {"T": 2000}) for _ in range(2))
+    assert one == other
+
+
+RUN = {"calls": 5, "weights": "run"}
+
+
+def changed(experiment: Experiment, notebook: str, parameters: dict) -> set[str]:
+    """What differs from a first one."""
+    one, other = made_of(Experiment(), "03_sampling", RUN), made_of(experiment, notebook, parameters)
+    return {name for name in one if one[name] != other[name]}
+
+
+def test_it_tells_what_has_changed():
+    assert changed(Experiment(), "03_sampling", RUN | {"calls": 6}) == {"parameters"}
+    assert changed(Experiment(), "04_evaluation", RUN) == {"code"}
+    assert changed(Experiment(epochs=9), "03_sampling", RUN) == {"training"}
+    assert changed(Experiment(learning_rate=0.1), "03_sampling", RUN) == {"training"}
+    assert changed(Experiment(), "03_sampling", {}) == {"parameters", "data"}  # the notebook prefers shipped weights
+    morph = RestorationExperiment("morph")
+    assert made_of(morph, "05_custom_degradation", {})["data"] != made_of(Experiment(), "02_training", {})["data"]
+
+
+@pytest.mark.parametrize(("module", "parts"), [("curves", {"code"}), ("unets", {"code", "training"}), ("sweep", set())])
+def test_a_changed_module_counts_where_it_is_imported(tmp_path, monkeypatch, module, parts):
+    """A colour costs no training; a network does; what notebook 02 does not import costs nothing."""
+    before = made_of(Experiment(), "02_training", {})
+    for path in provenance.PACKAGE.glob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        (tmp_path / path.name).write_text(text + "\nCHANGED = 1\n" * (path.stem == module), encoding="utf-8")
+    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
+    for cached in (provenance._parse, provenance._modules, provenance._notebook):
+        cached.cache_clear()
+    after = made_of(Experiment(), "02_training", {})
+    for cached in (provenance._parse, provenance._modules, provenance._notebook):
+        cached.cache_clear()
+    assert {name for name in before if before[name] != after[name]} == parts

@@ -1,0 +1,116 @@
+"""Losses over t, gaps, what a network sees, what samples copy: each where the answer is known."""
+
+import numpy as np
+import pytest
+import torch
+
+from ddpm_utils.diffusion.exact import AffineDecoder, identity_loss
+from ddpm_utils.diffusion.schedules import constant
+from ddpm_utils.evaluation import losses, samples, sight
+from ddpm_utils.evaluation.losses import steps_by_signal
+from ddpm_utils.networks.cnn import CNN
+
+SCHEDULE = constant(beta=0.05, T=40)
+
+
+def identity(z, time):
+    return z
+
+
+def draw(*shape: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_steps_by_signal_are_even_in_log_snr_and_reach_both_ends():
+    schedule = constant(beta=0.001, T=2000)
+    steps = steps_by_signal(schedule, 12)
+    assert (steps[0], steps[-1], len(steps)) == (1, 2000, 12)
+    gaps = np.diff(np.log(schedule.snr[steps]))
+    assert gaps[3:].std() < 0.05 * abs(gaps.mean())
+    assert steps_by_signal(constant(beta=0.5, T=3), 10) == [1, 2, 3]
+
+
+def test_loss_by_step_gives_the_identitys_closed_form(digits):
+    images = digits.test.images[:400]
+    mean, error = losses.loss_by_step(identity, SCHEDULE, images, rounds=20)
+    expected = identity_loss(images, SCHEDULE.alpha)
+    assert mean[0] == error[0] == 0
+    assert (abs(mean - expected)[1:] < 5 * error[1:]).all()
+    assert abs(mean[1:].mean() - expected[1:].mean()) < 3 * np.sqrt((error**2).sum()) / 40
+
+
+def test_loss_by_step_wants_two_losses_for_each_step(digits):
+    with pytest.raises(ValueError, match="1 rounds of 79 images are too few for 40 steps: take 2 rounds"):
+        losses.loss_by_step(identity, SCHEDULE, digits.test.images[:79])
+
+
+def test_profiles_share_their_noise(digits):
+    images = digits.test.images[:8]
+    profiles = [losses.loss_profile(identity, SCHEDULE, images, [1, 40], seed=seed) for seed in (0, 0, 1)]
+    assert torch.equal(profiles[0], profiles[1])
+    assert not torch.equal(profiles[0], profiles[2])
+    assert profiles[0].shape == (2, 8)
+
+
+def test_the_gap_is_nought_between_the_same_images_and_not_between_others(digits):
+    seen = digits.train.images[:200]
+    t, same = losses.generalisation_gap(identity, SCHEDULE, seen, seen)
+    assert same.abs().max() == 0
+    assert torch.bincount(t).tolist() == [0] + [5] * 40
+    _, grey = losses.generalisation_gap(identity, SCHEDULE, seen, torch.zeros_like(seen))
+    assert grey.mean() < 0  # the identity loses α·E[x²] less on grey images
+
+
+@pytest.mark.parametrize("norm", ["element", "plane", "none"])
+def test_only_the_plane_norm_hides_clock_and_brightness_behind_borders(norm):
+    """Without borders a constant per plane is taken off by a LayerNorm over (28, 28), and by no other."""
+    torch.manual_seed(0)
+    network = CNN(norm).eval()
+    with torch.no_grad():
+        for block in network.blocks:
+            if isinstance(block[1], torch.nn.LayerNorm):  # trained weights are not all alike
+                block[1].weight.add_(0.1 * torch.randn_like(block[1].weight))
+    circular = sight.with_circular_padding(network)
+    z = draw(4, 1, 28, 28)
+    assert network.blocks[0][0].padding_mode == "zeros"
+    assert sight.clock_response(network, z) > 1e-4
+    blind = (sight.clock_response(circular, z) < 1e-5, abs(sight.shift_response(circular, z, 0.5)) < 1e-6)
+    assert blind == ((True, True) if norm == "plane" else (False, False))
+
+
+def test_responses_and_errors_of_known_decoders(digits):
+    z = draw(4, 1, 28, 28)
+    assert sight.shift_response(identity, z, 0.5) == pytest.approx(1, abs=1e-5)
+    assert sight.clock_response(lambda z, time: z * (1 + time[:, None, None, None]), z) == pytest.approx(0.9 / 1.05)
+    x = digits.test.images[:500]
+    assert sight.mean_error(lambda z, time: 0 * z, SCHEDULE, x, 40) == pytest.approx(1)
+    affine = AffineDecoder(x, SCHEDULE)
+    assert sight.mean_error(affine, SCHEDULE, x, 40) < 0.5
+
+
+def test_start_mismatch_is_that_of_the_gaussian(digits):
+    images, schedule = digits.train.images, constant(beta=0.001, T=2000)
+    found = sight.start_mismatch(images, schedule)
+    root = schedule.alpha[-1] ** 0.5
+    assert found["mean"] == pytest.approx(root * images.mean().item(), abs=1e-5)
+    assert found["background mean"] == pytest.approx(-0.5 * root, abs=1e-3)
+    assert found["background deviation"] == pytest.approx((1 - root**2) ** 0.5, abs=1e-3)
+
+
+def test_the_frame_is_black_in_mnist(mnist):
+    assert sight.background(mnist.test.images[:100]).shape == (100, 28 * 28 - 24 * 24)
+    assert (sight.background(mnist.test.images) + 0.5).mean() < 2e-3
+
+
+def test_nearest_finds_copies(digits):
+    among = digits.train.images[:300]
+    distance, index = samples.nearest(among[[7, 200]] + 0.01, among)
+    assert index.tolist() == [7, 200]
+    torch.testing.assert_close(distance, torch.full((2,), 0.01), rtol=1e-2, atol=1e-4)
+
+
+def test_classes_are_the_classifiers(digits):
+    from ddpm_utils.evaluation.classifier import load_classifier
+
+    found = samples.classes(load_classifier()[0], digits.test.images[:300])
+    assert (found == digits.test.labels[:300]).float().mean() > 0.98

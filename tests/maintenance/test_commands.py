@@ -1,0 +1,75 @@
+"""The maintainers' command: what it lists, refuses, and writes into the README."""
+
+import errno
+import os
+
+import pytest
+
+from ddpm_utils.data import PROJECT
+from ddpm_utils.evaluation.tables import readme_tables, recorded_table
+from maintenance.__main__ import main
+
+
+def test_lists_its_commands(capsys):
+    with pytest.raises(SystemExit) as ended:
+        main([])
+    assert ended.value.code == 0
+    listed = capsys.readouterr().out
+    assert all(f"    {name} " in listed for name in ("notebooks", "benchmarks", "reliability", "records"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["records", "measure", "dataset=mnist_5k", "samples=many"], "samples must be an integer, not 'many'."),
+        (["records", "measure", "degradation=blur", "images=many"], "images must be an integer, not 'many'."),
+        (["records", "ship", "betta=0.1"], "there is no parameter 'betta'; there are schedule, beta"),
+        (["benchmarks", "speed"], "there is no part 'speed'; there are training, calls"),
+        (["reliability", "strain"], "command must be one of stress, determinism, mutants, soak, not 'strain'."),
+        (["reliability", "stress", "soak"], "there is no part 'soak' of stress; there are kills"),
+    ],
+)
+def test_bad_input_is_one_sentence(arguments, sentence, capsys, unchecked):
+    assert main(arguments) == 1
+    error = capsys.readouterr().err
+    assert error.startswith(f"python -m maintenance: {sentence}")
+    assert error.count("\n") == 1
+
+
+def test_readme_shows_the_recorded_tables():
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    assert f"<!-- results -->\n{recorded_table()}\n<!-- end of results -->" in readme
+    assert f"<!-- restorations -->\n{readme_tables()}\n<!-- end of restorations -->" in readme
+
+
+@pytest.mark.parametrize("before", ["", "an older table\n"])
+def test_tables_fill_their_places(before, tmp_path, monkeypatch):
+    monkeypatch.setattr("maintenance.report.PROJECT", tmp_path)
+    readme = tmp_path / "README.md"
+    marks = ("<!-- results -->\n{}<!-- end of results -->", "<!-- restorations -->\n{}<!-- end of restorations -->")
+    places = "\n".join(["Above", *marks, "Below"])
+    readme.write_text(places.format(before, before), encoding="utf-8")
+    assert main(["records", "tables"]) == 0
+    assert readme.read_text(encoding="utf-8") == places.format(f"{recorded_table()}\n", f"{readme_tables()}\n")
+
+
+def test_a_full_disk_leaves_the_readme(tmp_path, monkeypatch, capsys):
+    def no_space(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("maintenance.report.PROJECT", tmp_path)
+    monkeypatch.setattr("ddpm_utils.files.os.fsync", no_space)
+    text = "<!-- results -->\n<!-- end of results --><!-- restorations -->\n<!-- end of restorations -->"
+    (tmp_path / "README.md").write_text(text, encoding="utf-8")
+    assert main(["records", "tables"]) == 1
+    assert "could not be saved (No space left on device); nothing was changed." in capsys.readouterr().err
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == text
+
+
+def test_table_refuses_a_readme_without_a_place(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("maintenance.report.PROJECT", tmp_path)
+    text = "<!-- results -->\nold<!-- end of results -->"
+    (tmp_path / "README.md").write_text(text, encoding="utf-8")
+    assert main(["records", "tables"]) == 1
+    assert "must hold the lines '<!-- restorations -->'" in capsys.readouterr().err
+    assert (tmp_path / "README.md").read_text(encoding="utf-8") == text

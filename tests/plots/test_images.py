@@ -1,0 +1,80 @@
+import io
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import PIL.Image
+import pytest
+import torch
+from matplotlib.colors import to_rgb
+
+from ddpm_utils.plots import curves
+from ddpm_utils.plots.images import BLUE, LINES, alternative_text, image_table, mosaics, show_figure, to_png
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return np.asarray(PIL.Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
+
+
+def test_the_palette_keeps_greys_and_colours():
+    figure = image_table([torch.linspace(-0.5, 0.5, 784).reshape(1, 1, 28, 28)], title="ramp", size=2)
+    figure.axes[0].plot([0, 27], [3, 3], color=BLUE, linewidth=4)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, format="png")
+    assert np.abs(pixels(to_png(figure)) - pixels(drawn.getvalue())).max() <= 24
+
+
+def test_the_palette_keeps_the_colours_of_thin_lines():
+    """A thin curve beside many grey images, which would otherwise have the palette to themselves."""
+    noise = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0)) - 0.5
+    figure = image_table([noise, noise], size=1)
+    for height, colour in enumerate(LINES):
+        figure.axes[0].plot([0, 27], [3 * height] * 2, color=colour, linewidth=1)
+    found = pixels(to_png(figure))
+    for colour in LINES:
+        assert (np.abs(found - np.array(to_rgb(colour)) * 255).max(-1) < 1).any(), colour
+
+
+@pytest.mark.parametrize("colours", [64, 256])
+def test_the_background_stays_white(colours):
+    noise = torch.rand(8, 1, 28, 28, generator=torch.Generator().manual_seed(0)) - 0.5
+    figure = image_table([noise, noise], size=1)
+    figure.axes[0].plot([0, 27], [3, 20], color=BLUE)
+    found = pixels(to_png(figure, colours))
+    assert (found[0, 0] == 255).all()
+    assert (found[-1, -1] == 255).all()
+
+
+def test_show_saves_a_whole_file(tmp_path, capsys):
+    figure = image_table([torch.zeros(8, 1, 28, 28)])
+    show_figure(figure, tmp_path / "new", "grid")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["grid.png"]
+
+
+def test_alternative_text_is_what_stands_in_the_figure():
+    figure, axes = plt.subplots()
+    axes.set(xlabel="t / T", ylabel=r"$\beta_t$", title="high β")
+    figure.suptitle("Two\nschedules")
+    assert alternative_text(figure) == "Two schedules; high β; beta_t over t / T"
+    plt.close(figure)
+    assert alternative_text(image_table([torch.zeros(1, 1, 28, 28)])) == "images"
+
+
+def test_mosaics_put_images_in_reading_order():
+    images = torch.arange(6).reshape(6, 1, 1, 1).expand(6, 1, 28, 28) / 10
+    figure = mosaics({("row", "left"): images, ("row", "right"): -images}, columns=3)
+    left, right = (np.asarray(ax.images[0].get_array()) for ax in figure.axes)
+    assert left.shape == (56, 84)
+    np.testing.assert_allclose(left[::28, ::28], [[0, 0.1, 0.2], [0.3, 0.4, 0.5]], atol=1e-6)
+    np.testing.assert_allclose(right, -left)
+    assert [ax.get_title() for ax in figure.axes] == ["left", "right"]
+
+
+@pytest.mark.parametrize("samplers", [1, 7])
+def test_quality_over_calls_has_a_line_for_each_sampler(samplers):
+    rows = [(f"sampler {i}", calls, 10.0 + i, 9.0, 11.0, 0.1) for i in range(samplers) for calls in (1, 10, 100)]
+    measured = pd.DataFrame(rows, columns=["sampler", "calls", "fid", "low", "high", "floor"])
+    axes = curves.quality_over_calls(measured).axes[0]
+    labels = axes.get_legend_handles_labels()[1]
+    assert labels[:2] == ["sampler 0, 100 calls", "real against real: 0.10, below the frame"]
+    assert labels[2:] == [f"sampler {i}" for i in range(samplers)]

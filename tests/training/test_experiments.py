@@ -1,0 +1,214 @@
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ddpm_utils import checkpoints
+from ddpm_utils.diffusion.schedules import linear
+from ddpm_utils.files import CheckpointError
+from ddpm_utils.training.base import NETWORKS
+from ddpm_utils.training.experiments import PUBLISHED, SCHEDULES, Experiment
+
+
+@pytest.fixture
+def tiny(digits, output, monkeypatch) -> Experiment:
+    """Two steps of training, in a folder of its own, with nothing shipped."""
+    few = replace(digits, train=digits.train[:16], validation=digits.validation[:8])
+    monkeypatch.setattr(Experiment, "load_data", lambda self: few)
+    monkeypatch.setattr(Experiment, "shipped_folder", property(lambda self: output / "shipped" / self.slug))
+    return Experiment(beta=0.1, T=20, epochs=1, batch_size=8)
+
+
+# Parameters
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"schedule": "sigmoid"}, "schedule must be one of constant, linear, cosine, not 'sigmoid'"),
+        ({"schedule": 3}, "schedule must be text, not 3"),
+        ({"beta": 0}, "beta must lie strictly between 0 and 1, not 0"),
+        ({"beta": 1.2}, "beta must lie strictly between 0 and 1, not 1.2"),
+        ({"beta": float("nan")}, "beta must lie strictly between 0 and 1, not nan"),
+        ({"beta": "0.1"}, "beta must be a number, not '0.1'"),
+        ({"schedule": "linear", "beta_min": 0.0}, "beta_min must lie strictly between 0 and 1"),
+        ({"schedule": "linear", "beta_max": 1.0}, "beta_max must lie strictly between 0 and 1"),
+        ({"schedule": "linear", "beta_min": 0.03}, "beta_min = 0.03 must not be larger than beta_max = 0.02"),
+        ({"T": 0}, "T must be in 1…1000000, not 0"),
+        ({"T": 10.0}, "T must be an integer, not 10.0"),
+        ({"T": True}, "T must be an integer, not True"),
+        ({"beta": 0.1, "T": 2000}, "alpha at T = 2000 is 3e-92"),
+        ({"network": "unknown"}, "network must be one of cnn, .*not 'unknown'"),
+        ({"dataset": "cifar"}, "dataset must be one of mnist, fashion_mnist, mnist_5k, not 'cifar'"),
+        ({"epochs": 0}, "epochs must be at least 1, not 0"),
+        ({"epochs": 1.5}, "epochs must be an integer, not 1.5"),
+        ({"batch_size": 0}, "batch_size must be at least 1, not 0"),
+        ({"learning_rate": 0.0}, "learning_rate must lie strictly between 0 and 1, not 0.0"),
+        ({"learning_rate": float("nan")}, "learning_rate must lie strictly between 0 and 1, not nan"),
+        ({"learning_rate": None}, "learning_rate must be a number, not None"),
+        ({"seed": -1}, "seed must be at least 0, not -1"),
+        ({"seed": None}, "seed must be an integer, not None"),
+        ({"run_name": "../elsewhere"}, "run_name may hold at most 100 letters, digits, .* not '../elsewhere'"),
+        ({"run_name": "a b"}, "run_name may hold"),
+        ({"run_name": ".."}, "run_name may hold"),
+        ({"run_name": 1}, "run_name must be text, not 1"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_refuses(changes, sentence, unchecked):
+    with pytest.raises(ValueError, match=sentence):
+        Experiment(**changes)
+
+
+def test_unused_parameters_are_not_checked():
+    Experiment(schedule="cosine", beta=7.0, beta_min=0.5, beta_max=0.1)
+
+
+def test_builds_the_schedule():
+    schedule = Experiment(schedule="linear", beta_min=0.01, beta_max=0.1, T=30).noise_schedule
+    assert schedule.beta.tolist() == linear(beta_min=0.01, beta_max=0.1, T=30).beta.tolist()
+
+
+def test_published_runs():
+    low, high = (Experiment(**values).noise_schedule for values in PUBLISHED.values())
+    assert low.alpha[-1] == pytest.approx(0.135, abs=5e-4)
+    assert high.alpha[-1] == pytest.approx(7e-10, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("values", "slug"),
+    [
+        ({}, "constant-beta0.001-T2000-cnn"),
+        ({"schedule": "linear", "T": 1000}, "linear-min0.0001-max0.02-T1000-cnn"),
+        ({"schedule": "cosine", "T": 50, "network": "cnn_no_norm"}, "cosine-T50-cnn_no_norm"),
+    ],
+)
+def test_slug_and_folders(values, slug, output):
+    experiment = Experiment(**values)
+    assert experiment.slug == slug
+    assert experiment.run_folder == output / "data" / "runs" / slug / "mnist_5k-seed0"
+    assert experiment.figures_folder == output / "figures" / slug
+    assert experiment.with_values(run_name="mine").run_folder.name == "mine"
+
+
+def test_output_is_the_project_by_default(monkeypatch):
+    monkeypatch.delenv("DDPM_OUTPUT", raising=False)
+    experiment = Experiment()
+    assert experiment.run_folder.parents[3] == experiment.shipped_folder.parents[2]
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES)
+def test_description_names_what_the_schedule_uses(schedule):
+    experiment = Experiment(schedule=schedule)
+    names = {"constant": {"beta"}, "linear": {"beta_min", "beta_max"}, "cosine": set()}[schedule]
+    assert experiment.identity.keys() == {"schedule", "T", "network"} | names
+    assert experiment.description.keys() == experiment.identity.keys() | {"batch_size", "seed"}
+    cycle = experiment.with_values(lr_schedule="one_cycle").description
+    assert cycle.keys() - experiment.description.keys() == {"lr_schedule", "epochs"}
+
+
+def test_with_values_checks_again():
+    assert Experiment().with_values(T=10).T == 10
+    with pytest.raises(ValueError, match=r"T must be in 1…1000000, not 0\."):
+        Experiment().with_values(T=0)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_first_weights_depend_on_the_seed_only(name):
+    state = torch.get_rng_state()
+    experiment = Experiment(network=name)
+    first = checkpoints.digest(experiment.make_network().state_dict())
+    assert torch.equal(torch.get_rng_state(), state)
+    torch.manual_seed(99)
+    assert checkpoints.digest(experiment.make_network().state_dict()) == first
+    assert checkpoints.digest(experiment.with_values(seed=1).make_network().state_dict()) != first
+
+
+# Runs
+
+
+def test_open_run_continues_or_refuses(tiny):
+    data = tiny.load_data()
+    for _ in tiny.train(tiny.open_run(data, resume=False), data):
+        pass
+    assert tiny.open_run(data).step == 2
+    with pytest.raises(CheckpointError, match="already holds a run: resume it, choose another seed, or delete"):
+        tiny.open_run(data, resume=False)
+    with pytest.raises(CheckpointError, match=r"holds a run with learning_rate = 0\.0002, not 0\.01"):
+        tiny.with_values(learning_rate=0.01).open_run(data)
+    with pytest.raises(CheckpointError, match="holds a run with batch_size = 8, not 4"):
+        tiny.with_values(batch_size=4).open_run(data)
+    with pytest.raises(CheckpointError, match="holds a run with data_sha256 = "):
+        tiny.open_run(replace(data, train=data.train[1:]))
+
+
+# Decoders
+
+
+def ship(experiment: Experiment, **changes) -> dict:
+    """Put first weights where shipped ones belong, labelled."""
+    label = experiment.identity | {"epoch": 50, "dataset": "mnist", "validation_loss": 0.0245} | changes
+    state = experiment.make_network().state_dict()
+    checkpoints.save(experiment.shipped_folder / "weights.safetensors", state, label)
+    return state
+
+
+def refused(*_):
+    raise AssertionError("it must not train")
+
+
+def test_trains_where_there_is_nothing_and_says_so(tiny):
+    decoder = tiny.load_decoder()
+    assert decoder.source.startswith("Weights trained here just now, since there were none: 1 epoch on mnist_5k")
+    assert decoder.description["epoch"] == 1
+    assert not decoder.network.training
+    assert not any(parameter.requires_grad for parameter in decoder.network.parameters())
+    again = tiny.load_decoder()
+    assert again.source.startswith("Weights from your own run")
+    assert checkpoints.digest(again.network.state_dict()) == checkpoints.digest(decoder.network.state_dict())
+
+
+def test_shipped_decoder(tiny, monkeypatch):
+    state = ship(tiny)
+    monkeypatch.setattr(Experiment, "train", refused)
+    for weights in ("shipped", "auto"):
+        decoder = tiny.load_decoder(weights)
+        assert decoder.source == "Weights shipped with the project: 50 epochs on mnist, validation loss 0.0245."
+        assert checkpoints.digest(decoder.network.state_dict()) == checkpoints.digest(state)
+
+
+def test_the_own_run_comes_before_the_shipped_one(tiny, monkeypatch):
+    ship(tiny)
+    assert "trained here just now" in tiny.load_decoder("run").source
+    monkeypatch.setattr(Experiment, "train", refused)
+    assert "from your own run" in tiny.load_decoder("auto").source
+    assert "shipped with the project" in tiny.load_decoder("shipped").source
+
+
+@pytest.mark.parametrize("weights", ["run", "shipped"])
+def test_decoder_of_another_schedule(weights, tiny):
+    ship(tiny, beta=0.2)
+    path = tiny.shipped_folder / "weights.safetensors"
+    if weights == "run":
+        tiny.run_folder.mkdir(parents=True)
+        path.rename(tiny.run_folder / "best.safetensors")
+    with pytest.raises(CheckpointError, match=r"has beta = 0\.2, but 0\.1 was asked for"):
+        tiny.load_decoder(weights)
+
+
+@pytest.mark.parametrize("weights", ["run", "shipped"])
+def test_truncated_decoder(weights, tiny):
+    ship(tiny)
+    path = tiny.shipped_folder / "weights.safetensors"
+    content = path.read_bytes()[:-100]
+    if weights == "run":
+        path = tiny.run_folder / "best.safetensors"
+        path.parent.mkdir(parents=True)
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match="damaged or truncated"):
+        tiny.load_decoder(weights)
+
+
+def test_unknown_weights():
+    with pytest.raises(ValueError, match="weights must be one of auto, run, shipped, not 'best'"):
+        Experiment().load_decoder("best")
