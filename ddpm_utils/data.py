@@ -199,9 +199,6 @@ def to_unit(images: Images) -> Images:
     return (images + 0.5).clamp(0, 1)
 
 
-SIZE = 28  # MNIST's images are 28 × 28
-
-
 def output() -> Path:
     """The folder that runs and figures are written below: the project, or what `DDPM_OUTPUT` names."""
     return Path(os.environ.get("DDPM_OUTPUT") or PROJECT)

@@ -24,8 +24,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ddpm_utils.data import scale
-
 SEAL = "sha256"
 CSV_SEAL = f"# {SEAL} "
 METADATA = "ddpm_utils"  # the key of what we note in an executed notebook
@@ -200,4 +198,4 @@ def to_text(images: Float[Tensor, "n 1 height width"]) -> str:
 def to_images(text: str) -> Float[Tensor, "n 1 28 28"]:
     """What `to_text` made of square images, to the nearest of 256 grey levels."""
     pixels = torch.from_numpy(np.array(PIL.Image.open(io.BytesIO(base64.b64decode(text)))))
-    return scale(torch.stack(pixels.split(len(pixels), dim=-1)))
+    return torch.stack(pixels.split(len(pixels), dim=-1)).unsqueeze(1).float() / 255 - 0.5

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from jaxtyping import Float, Int
 from torch import Tensor
 
+SIZE = 28  # MNIST's images are 28 × 28
+
 Images = Float[Tensor, "n 1 height width"]
 """Grey images: x in [−0.5, 0.5], latents z_t without bounds. All `Images` of one call have one shape."""
 

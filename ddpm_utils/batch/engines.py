@@ -15,9 +15,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 
-from ddpm_utils.batch.jobs import Event, Job, execute_chain
+from ddpm_utils.batch.jobs import Chain, Event, execute_chain
 
-Chain = Sequence[Job]
 CHANCES = 3  # of a chain whose process is killed
 
 

@@ -39,6 +39,10 @@ class Job(NamedTuple):
         return self.folder / f"{self.notebook}.ipynb"
 
 
+Chain = Sequence[Job]
+"""The jobs of one experiment, in order, which build on each other; chains do not depend on each other."""
+
+
 class Event(NamedTuple):
     """What a job does; of plain values, so that it can be sent from anywhere."""
 
@@ -145,7 +149,7 @@ def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event
     return Event(*title, "failed", message=message)
 
 
-def execute_chain(jobs: Sequence[Job], threads: int, tell: Callable[[Event], None]) -> None:
+def execute_chain(jobs: Chain, threads: int, tell: Callable[[Event], None]) -> None:
     """Execute one experiment's jobs, which build on each other, in order, up to the first that fails.
 
     Jobs that are done already are kept. What another version of code, data or parameters has executed or trained is

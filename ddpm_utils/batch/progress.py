@@ -9,8 +9,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from ddpm_utils.batch.engines import Chain
-from ddpm_utils.batch.jobs import Event
+from ddpm_utils.batch.jobs import Chain, Event
 
 ENDED = ("done", "kept", "failed")
 

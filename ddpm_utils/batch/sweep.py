@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddpm_utils.batch.engines import Chain
 from ddpm_utils.batch.grid import PART_2, Entry
-from ddpm_utils.batch.jobs import Job, differences, find
+from ddpm_utils.batch.jobs import Chain, Job, differences, find
 from ddpm_utils.batch.parameters import OWN, check_parameters, problem
 from ddpm_utils.batch.provenance import made_of
 from ddpm_utils.data import load, output

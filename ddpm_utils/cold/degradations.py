@@ -14,8 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from ddpm_utils.data import SIZE
-from ddpm_utils.shapes import Images, Step
+from ddpm_utils.shapes import SIZE, Images, Step
 
 Context = Float[Tensor, "n ..."]
 Operators = Float[Tensor, "steps 28 28"]

@@ -13,10 +13,9 @@ from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from ddpm_utils import data
 from ddpm_utils.cold.degradations import Context, Degradation, check, steps
-from ddpm_utils.data import SIZE
 from ddpm_utils.diffusion import schedules
 from ddpm_utils.diffusion.schedules import gather
-from ddpm_utils.shapes import Images, Step
+from ddpm_utils.shapes import SIZE, Images, Step
 
 Draw = Callable[[int, torch.Generator, bool], Tensor]
 STRIDE = 7  # pixels between two cut-outs of a photograph

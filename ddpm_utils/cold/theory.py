@@ -21,9 +21,9 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from ddpm_utils.cold.degradations import Context, Degradation
-from ddpm_utils.data import SIZE, Part
+from ddpm_utils.data import Part
 from ddpm_utils.diffusion.samplers import Latent
-from ddpm_utils.shapes import Images
+from ddpm_utils.shapes import SIZE, Images
 
 PIXELS = SIZE * SIZE
 GREY_LEVEL = 1 / 255  # what an image in bytes tells apart

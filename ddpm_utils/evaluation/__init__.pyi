@@ -1,4 +1,5 @@
 from . import metrics as metrics
+from . import recorded_tables as recorded_tables
 from . import tables as tables
 from .classifier import load_classifier as load_classifier
 from .decoder import distortions as distortions

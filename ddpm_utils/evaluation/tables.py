@@ -5,11 +5,10 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ddpm_utils.evaluation import metrics, recorded
-from ddpm_utils.evaluation.recorded import LARGE_RESTORATION, RECORDED, TRAINED, load_recorded, load_results
+from ddpm_utils.evaluation import metrics
 from ddpm_utils.files import write_json
 from ddpm_utils.training.base import TrainingSetup
-from ddpm_utils.training.experiments import Experiment, RestorationExperiment
+from ddpm_utils.training.experiments import Experiment
 
 REPORT = {  # the report's Table 1, by (schedule, beta, T)
     ("constant", 0.001, 2000): {"test loss": 0.0245, "RMSE": 0.306, "SSIM": 0.164, "PSNR": 10.5, "published FID": 233},
@@ -128,101 +127,3 @@ def _inception(results: dict) -> str:
         f"FID {sum(v['FID'] for v in values) / len(values):.0f} from the {LABELS[s]} start"
         for s, values in found.items()
     )
-
-
-COURSEWORK = {  # 1,000 test images, U-Net, 50 epochs
-    "blur": {"test loss": 0.0113, "RMSE": 0.231, "SSIM": 0.355, "PSNR": 13.22, "published FID": 304},
-    "DDPM": {"test loss": 0.0271, "RMSE": 0.359, "SSIM": 0.080, "PSNR": 9.07, "published FID": 173},
-}
-
-
-def restored_table(protocol: str = "corrected") -> pd.DataFrame:
-    """Test digits degraded, and restored in each way: one row for each recorded degradation and way.
-
-    Args:
-        protocol: of RMSE, SSIM and PSNR, see `metrics.image_quality`.
-    """
-    rows = []
-    for experiment, results in _recorded(TRAINED):
-        for way, found in results["restored"].items():
-            row = {"degradation": experiment.degradation, "T": experiment.T, "way back": way} | found[protocol]
-            rows.append(row | {name: found[name] for name in ("FID", "KID", "class kept")})
-    return pd.DataFrame(rows)
-
-
-def new_table() -> pd.DataFrame:
-    """FID and KID of new images: one row for each recorded degradation, start and algorithm."""
-    rows = []
-    for experiment, results in _recorded(TRAINED):
-        for name, found in results["new"].items():
-            start, algorithm = name.rsplit(", algorithm ", 1)
-            row = {"degradation": experiment.degradation, "start": start, "algorithm": algorithm}
-            rows.append(row | {key: found[key] for key in ("calls", "FID", "KID", "FID floor")})
-    return pd.DataFrame(rows)
-
-
-def starts_table() -> pd.DataFrame:
-    """FID of new images: one row for each degradation and start, one column for each algorithm."""
-    table = new_table().pivot_table("FID", ["degradation", "start"], "algorithm", sort=False).reset_index()
-    return table.rename(columns={"1": "FID, algorithm 1", "2": "FID, algorithm 2"})
-
-
-def published_pair() -> pd.DataFrame:
-    """The blur and the DDPM, published and recorded; RMSE, SSIM and PSNR by the published protocol.
-
-    New digits of the blur begin at a Gaussian mixture fitted to z_T.
-    """
-    blurs = _recorded([RestorationExperiment("blur"), LARGE_RESTORATION])
-    rows = [{"model": "blur", "network": "U-Net", "way back": "published", "epochs": 50} | COURSEWORK["blur"]]
-    for experiment, results in blurs:
-        for way in ("direct R", "algorithm 2"):
-            row = {"model": "blur", "network": experiment.network, "way back": way}
-            row |= {"calls": 1 if way == "direct R" else results["calls"]}
-            row |= {"epochs": results["weights"]["epochs"], "minutes": results["minutes"]}
-            row |= {"test loss": results["test loss"]} | _scores(results["restored"][way])
-            new = results["new"].get(f"Gaussian mixture, {way}")
-            rows.append(row | ({"FID, new digits": new["FID"]} if new else {}))
-    rows.append({"model": "DDPM", "network": "U-Net", "way back": "published", "epochs": 50} | COURSEWORK["DDPM"])
-    for entry in recorded.load_decoders()["published pair"]:
-        row = {"model": "DDPM", "network": entry["network"], "way back": "ancestral"}
-        row |= {name: entry[name] for name in ("calls", "epochs", "minutes", "test loss")}
-        rows.append(row | _scores(entry["restored"]) | {"FID, new digits": entry["new"]["FID"]})
-    last = ["FID", "class kept", "FID, new digits", "published FID"]
-    first = ["model", "network", "way back", "calls", "epochs", "minutes", "test loss", "RMSE", "SSIM", "PSNR"]
-    return pd.DataFrame(rows)[[*first, *last]]
-
-
-def readme_tables() -> str:
-    """What the README shows of part 2, in Markdown."""
-    titles = {
-        "Restored from z_T (1,000 test digits)": restored_table(),
-        "New digits, FID by start (the morph's new context: a held-out Fashion-MNIST image)": starts_table(),
-        "The published pair": published_pair(),
-    }
-    return "\n\n".join(f"**{title}**\n\n{to_markdown(table)}" for title, table in titles.items())
-
-
-def _recorded(experiments: list[RestorationExperiment]) -> list[tuple[RestorationExperiment, dict]]:
-    found = [(experiment, load_results(experiment)) for experiment in experiments]
-    return [(experiment, results) for experiment, results in found if results]
-
-
-def _scores(found: dict) -> dict[str, float]:
-    return found["published"] | {"FID": found["FID"], "class kept": found["class kept"]}
-
-
-def recorded_table() -> str:
-    """Table 1 of what is recorded, in Markdown with its footnotes: the README's table."""
-    experiments = [Experiment(**values) for values in RECORDED]
-    found = [(experiment, load_recorded(experiment)) for experiment in experiments]
-    results = [(experiment, recorded.results) for experiment, recorded in found if recorded]
-    table = pd.concat([table_1(experiment, recorded) for experiment, recorded in results])
-    notes = [f"{experiment.title}\n{footnotes(recorded)}" for experiment, recorded in results]
-    return "\n\n".join([to_markdown(table), *notes])
-
-
-def decoder_table(entries: list[dict]) -> pd.DataFrame:
-    """One row for each of a group's decoders."""
-    columns = ["network", "parameters", "epochs", "minutes", "ms per image", "test loss"]
-    rows = [{c: e[c] for c in columns} | {name: e["new"][name] for name in ("FID", "KID")} for e in entries]
-    return pd.DataFrame(rows)

@@ -1,18 +1,72 @@
 """Pictures of images that change in place (see `live`): what the notebooks' panels show."""
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
+from torch import Tensor
 
 from ddpm_utils.diffusion.one_dimension import log_normal
+from ddpm_utils.diffusion.solvers import METHODS
 from ddpm_utils.lab.canvas import Rows, moves, moving_title
-from ddpm_utils.lab.precomputed import SAMPLERS, Choice, Estimate, Reconstruction, RoundTrip, Trajectory
 from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
 from ddpm_utils.shapes import Images
 
 SIZE = 0.85  # of an image, in inches
+SAMPLERS = {name: method for name, method in METHODS.items() if not name.startswith("DDIM")}
+
+
+class Estimate(NamedTuple):
+    """What the network sees and says at one t."""
+
+    x: Images
+    z: Images
+    noise: Images
+    g: Images
+    x_hat: Images
+    alpha: float
+    error: float  # mean squared, of ε
+
+
+class Choice(NamedTuple):
+    """What a reader may choose of a trajectory."""
+
+    sampler: str  # "DDIM", or one of SAMPLERS
+    calls: int
+    eta: float  # of DDIM; 0 for the others
+    start: str
+    seed: int
+
+
+class Trajectory(NamedTuple):
+    """A sampler's way, from T to 0: at each visited step t the latents, and the guess of the image that they give."""
+
+    steps: list[float]  # t, falling
+    alpha: list[float]
+    z: Float[Tensor, "visited n 1 28 28"]
+    x_hat: Float[Tensor, "visited n 1 28 28"]
+
+
+class Reconstruction(NamedTuple):
+    """Images, what comes back of them from one t, and how well."""
+
+    x: Images
+    restored: Images
+    quality: dict[str, Float[Tensor, " n"]]  # see `metrics.quality_of_each`
+    alpha: float
+
+
+class RoundTrip(NamedTuple):
+    """Images degraded step by step to z_t, and walked back."""
+
+    t: int
+    T: int
+    there: Float[Tensor, "stages n 1 28 28"]  # x … z_t
+    back: Float[Tensor, "latents n 1 28 28"]  # the estimate … towards z_t
+    rmse: np.ndarray  # of each estimate
 
 
 def rows_alone(rows: int, columns: int, labels: Sequence[str]) -> tuple[Figure, Rows]:

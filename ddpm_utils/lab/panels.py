@@ -5,8 +5,15 @@ import ipywidgets
 from ddpm_utils.cold.samplers import ALGORITHMS
 from ddpm_utils.lab import widgets
 from ddpm_utils.lab.densities import EvidenceBound, LatentModelPicture, PosteriorPicture, ReverseStep
-from ddpm_utils.lab.images import EstimatesPicture, NoisyDigits, RoundTripPicture, TrajectoryPicture, WorstAndBest
-from ddpm_utils.lab.precomputed import ETAS, FRACTIONS, SAMPLERS
+from ddpm_utils.lab.images import (
+    SAMPLERS,
+    EstimatesPicture,
+    NoisyDigits,
+    RoundTripPicture,
+    TrajectoryPicture,
+    WorstAndBest,
+)
+from ddpm_utils.lab.precomputed import ETAS, FRACTIONS
 from ddpm_utils.lab.training import Background, LiveTraining
 
 Panel = ipywidgets.VBox

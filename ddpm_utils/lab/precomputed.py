@@ -3,11 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
-from typing import NamedTuple
 
-import numpy as np
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
 from ddpm_utils.cold.degradations import Degradation
@@ -19,26 +16,14 @@ from ddpm_utils.diffusion.schedules import NoiseSchedule
 from ddpm_utils.diffusion.solvers import METHODS, Method
 from ddpm_utils.evaluation import metrics
 from ddpm_utils.evaluation.decoder import reconstruct
+from ddpm_utils.lab.images import SAMPLERS, Choice, Estimate, Reconstruction, RoundTrip, Trajectory
 from ddpm_utils.randomness import START_SEED, Noise
 from ddpm_utils.shapes import Images, Network
 from ddpm_utils.training.base import Decoder
 from ddpm_utils.training.experiments import Experiment
 
 ETAS = (0.0, 0.5, 1.0)
-SAMPLERS = {name: method for name, method in METHODS.items() if not name.startswith("DDIM")}
 FRACTIONS = (0.1, 0.25, 0.5, 0.75, 1.0)  # of T, how far an image is degraded
-
-
-class Estimate(NamedTuple):
-    """What the network sees and says at one t."""
-
-    x: Images
-    z: Images
-    noise: Images
-    g: Images
-    x_hat: Images
-    alpha: float
-    error: float  # mean squared, of ε
 
 
 @torch.inference_mode()
@@ -54,25 +39,6 @@ def estimates(
         x_hat = (z - (1 - alpha) ** 0.5 * g) / alpha**0.5
         found[t] = Estimate(x, z, noise, g, x_hat, alpha, (g - noise).square().mean().item())
     return found
-
-
-class Choice(NamedTuple):
-    """What a reader may choose of a trajectory."""
-
-    sampler: str  # "DDIM", or one of SAMPLERS
-    calls: int
-    eta: float  # of DDIM; 0 for the others
-    start: str
-    seed: int
-
-
-class Trajectory(NamedTuple):
-    """A sampler's way, from T to 0: at each visited step t the latents, and the guess of the image that they give."""
-
-    steps: list[float]  # t, falling
-    alpha: list[float]
-    z: Float[Tensor, "visited n 1 28 28"]
-    x_hat: Float[Tensor, "visited n 1 28 28"]
 
 
 def trajectories(
@@ -113,15 +79,6 @@ def trajectories(
     return found
 
 
-class Reconstruction(NamedTuple):
-    """Images, what comes back of them from one t, and how well."""
-
-    x: Images
-    restored: Images
-    quality: dict[str, Float[Tensor, " n"]]  # see `metrics.quality_of_each`
-    alpha: float
-
-
 def reconstructions(
     experiment: Experiment, decoder: Decoder, x: Images, steps: Sequence[int], *, calls: int
 ) -> dict[int, Reconstruction]:
@@ -132,16 +89,6 @@ def reconstructions(
         quality = metrics.quality_of_each(restored, x)
         found[t] = Reconstruction(x, restored, quality, float(experiment.noise_schedule.alpha[t]))
     return found
-
-
-class RoundTrip(NamedTuple):
-    """Images degraded step by step to z_t, and walked back."""
-
-    t: int
-    T: int
-    there: Float[Tensor, "stages n 1 28 28"]  # x … z_t
-    back: Float[Tensor, "latents n 1 28 28"]  # the estimate … towards z_t
-    rmse: np.ndarray  # of each estimate
 
 
 def round_trips(

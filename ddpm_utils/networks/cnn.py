@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ddpm_utils.data import SIZE
+from ddpm_utils.shapes import SIZE
 
 
 class TimeEncoding(nn.Module):

@@ -100,7 +100,7 @@ def tables() -> None:
     Raises:
         ValueError: if the README has no such places.
     """
-    from ddpm_utils.evaluation.tables import readme_tables, recorded_table
+    from ddpm_utils.evaluation.recorded_tables import readme_tables, recorded_table
     from maintenance.report import fill_readme
 
     found = {"results": recorded_table(), "restorations": readme_tables()}

@@ -11,8 +11,15 @@ from ddpm_utils.cold.degradations import HeatBlur
 from ddpm_utils.diffusion.samplers import ddim, sample_trajectory, standard_start
 from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.evaluation import metrics
-from ddpm_utils.lab.images import EstimatesPicture, NoisyDigits, RoundTripPicture, TrajectoryPicture, WorstAndBest
-from ddpm_utils.lab.precomputed import Choice, estimates, reconstructions, round_trips, trajectories
+from ddpm_utils.lab.images import (
+    Choice,
+    EstimatesPicture,
+    NoisyDigits,
+    RoundTripPicture,
+    TrajectoryPicture,
+    WorstAndBest,
+)
+from ddpm_utils.lab.precomputed import estimates, reconstructions, round_trips, trajectories
 from ddpm_utils.randomness import Noise
 from ddpm_utils.training.base import Decoder
 from ddpm_utils.training.experiments import Experiment

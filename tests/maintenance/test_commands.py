@@ -6,7 +6,7 @@ import os
 import pytest
 
 from ddpm_utils.data import PROJECT
-from ddpm_utils.evaluation.tables import readme_tables, recorded_table
+from ddpm_utils.evaluation.recorded_tables import readme_tables, recorded_table
 from maintenance.__main__ import main
 
 
