@@ -101,7 +101,7 @@ def test_no_permission_leaves_the_old_file(path, monkeypatch):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     before = path.read_bytes()
-    monkeypatch.setattr(checkpoints.tempfile, "mkstemp", denied)
+    monkeypatch.setattr(files.tempfile, "mkstemp", denied)
     with pytest.raises(CheckpointError, match=r"could not be saved \(Permission denied\)"):
         checkpoints.save(path, {}, {})
     assert path.read_bytes() == before

@@ -15,7 +15,7 @@ def test_lists_its_commands(capsys):
         main([])
     assert ended.value.code == 0
     listed = capsys.readouterr().out
-    assert all(f"    {name} " in listed for name in ("notebooks", "benchmarks", "reliability", "records"))
+    assert all(f"\n    {name}" in listed for name in ("notebooks", "benchmarks", "reliability", "records"))
 
 
 @pytest.mark.parametrize(
