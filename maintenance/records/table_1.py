@@ -6,7 +6,7 @@
     pictures.safetensors  samples and reconstructions made with all T steps, float16, labelled likewise
     results.json          Table 1 at full size, with the hashes of weights, data and classifier
 and `record_explanations` adds
-    explained.json        what notebook 04 explains Table 1 with (see `explanations`)
+    explained.json        what notebook 04 explains Table 1 with (see `explain`)
 """
 
 from collections.abc import Callable
