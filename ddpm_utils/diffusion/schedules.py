@@ -33,7 +33,7 @@ def _read_only(values: ArrayLike) -> np.ndarray:
     return array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class NoiseSchedule:
     """β_t, α_t = ∏_{s≤t}(1−β_s) and the network's clock t/T, for t = 0…T (equation 2).
 
@@ -51,19 +51,19 @@ class NoiseSchedule:
     """
 
     beta: np.ndarray
-    time: np.ndarray | None = None
-    alpha: np.ndarray | None = None
+    time: np.ndarray
+    alpha: np.ndarray
 
-    def __post_init__(self):
-        beta = _read_only(self.beta)
+    def __init__(self, beta: ArrayLike, time: ArrayLike | None = None, alpha: ArrayLike | None = None):
+        beta = _read_only(beta)
         if beta.ndim != 1 or len(beta) < 2 or beta[0] != 0:
             raise ValueError("beta must be a 1-D array over t = 0…T with beta[0] = 0 and T ≥ 1.")
         if not np.all((beta[1:] > 0) & (beta[1:] < 1)):
             raise ValueError("every beta must lie strictly between 0 and 1.")
-        time = _read_only(np.linspace(0, 1, len(beta)) if self.time is None else self.time)
+        time = _read_only(np.linspace(0, 1, len(beta)) if time is None else time)
         if time.shape != beta.shape:
             raise ValueError(f"time must have the shape of beta, {beta.shape}, not {time.shape}.")
-        alpha = _read_only(np.cumprod(1 - beta) if self.alpha is None else self.alpha)
+        alpha = _read_only(np.cumprod(1 - beta) if alpha is None else alpha)
         if alpha.shape != beta.shape or not np.allclose(alpha[1:], alpha[:-1] * (1 - beta[1:]), rtol=1e-3, atol=0):
             raise ValueError("alpha must be the cumulative product of 1 − beta.")
         if alpha[-1] < SMALLEST_ALPHA:
@@ -105,8 +105,9 @@ class NoiseSchedule:
         if isinstance(steps, int | np.integer):
             if not 1 <= steps <= self.T:
                 raise ValueError(f"the number of steps must be in 1…{self.T}, not {steps}.")
-            steps = self._spread(steps, spacing)
-        visited = np.concatenate([[0], np.asarray(steps, dtype=int)])
+            visited = np.append(0, self._spread(steps, spacing))
+        else:
+            visited = np.concatenate([[0], np.asarray(steps, dtype=int)])
         if len(visited) < 2 or visited[-1] > self.T or np.any(np.diff(visited) <= 0):
             raise ValueError(f"steps must increase and lie in 1…{self.T}.")
         beta = self._beta_between(visited)
