@@ -11,7 +11,8 @@ import pytest
 import ddpm_utils
 from ddpm_utils.data import PROJECT
 
-FACES = ["ddpm_utils", *(f"ddpm_utils.{name}" for name in "cold diffusion evaluation lab plots training".split())]
+FOLDERS = ("cold", "diffusion", "evaluation", "lab", "plots", "training")
+FACES = ["ddpm_utils", *(f"ddpm_utils.{name}" for name in FOLDERS)]
 
 
 def run(code: str, folder) -> str:
