@@ -57,7 +57,7 @@ def test_records_resumes_and_refuses(output, digits, monkeypatch):
     results = read_json(path / "results.json")
     assert results == load_results(experiment)
     assert "downsampling, T = 4: restored, algorithm 2" in lines
-    monkeypatch.setattr("ddpm_utils.evaluation.restoration._restored", None)  # nothing is measured twice
+    monkeypatch.setattr("ddpm_utils.evaluation.restoration.restore", None)  # nothing is measured twice
     record_restoration(experiment, on_progress=lines.append, **SMALL)
     assert load_results(experiment)["restored"] == results["restored"]
 
