@@ -164,6 +164,15 @@ def test_weights_of_8_bits_are_within_half_a_step(tmp_path):
         assert (error <= steps / 2 * 1.001).all(), name
 
 
+def test_weights_of_16_bits_are_float16_and_other_numbers_of_bits_are_refused():
+    weights = CNN().state_dict()
+    rounded = checkpoints.compress(weights, bits=16)
+    assert list(rounded) == list(weights)
+    assert all(torch.equal(rounded[name], weights[name].half()) for name in weights)
+    with pytest.raises(ValueError, match=r"bits must be 8 or 16, not 4\."):
+        checkpoints.compress(weights, bits=4)
+
+
 def test_expand_leaves_other_tensors_alone():
     weights = {"a": torch.rand(3, 4), "b": torch.rand(3)}
     assert checkpoints.expand(weights).keys() == weights.keys()
