@@ -150,8 +150,8 @@ def constant(*, beta: float, T: int) -> NoiseSchedule:
     Raises:
         ValueError: if β is not in [1e-9, 1 − 1e-9], T is not an integer in 1…1,000,000, or α_T is below 1e-60.
     """
-    _check_T(T)
-    _check_beta(beta=beta)
+    check_T(T)
+    check_beta(beta=beta)
     return _from_parameters(np.full(T, beta), beta=beta, T=T)
 
 
@@ -162,8 +162,8 @@ def linear(*, beta_min: float = 1e-4, beta_max: float = 0.02, T: int = 1000) -> 
         ValueError: if β_min or β_max is not in [1e-9, 1 − 1e-9], β_min > β_max, T is not an integer in 1…1,000,000, or
             α_T is below 1e-60.
     """
-    _check_T(T)
-    _check_beta(beta_min=beta_min, beta_max=beta_max)
+    check_T(T)
+    check_beta(beta_min=beta_min, beta_max=beta_max)
     if beta_min > beta_max:
         raise ValueError(f"beta_min = {beta_min:g} must not be larger than beta_max = {beta_max:g}.")
     t = np.arange(1, T + 1)
@@ -178,7 +178,7 @@ def cosine(*, T: int = 1000, offset: float = 0.008, beta_clip: float = 0.999) ->
     Raises:
         ValueError: if T is not an integer in 1…1,000,000.
     """
-    _check_T(T)
+    check_T(T)
     f = np.cos(math.pi / 2 * (np.arange(T + 1) / T + offset) / (1 + offset)) ** 2
     return NoiseSchedule(np.concatenate([[0.0], np.minimum(1 - f[1:] / f[:-1], beta_clip)]))
 
@@ -209,14 +209,27 @@ def _from_parameters(beta: np.ndarray, /, **parameters: float) -> NoiseSchedule:
         raise ValueError(f"{names}: {error}") from error
 
 
-def _check_T(T: int) -> None:
+def check_T(T: int) -> None:
+    """Refuse a number of steps that no schedule can have.
+
+    Raises:
+        ValueError: if T is not an integer in 1…1,000,000.
+    """
     if not isinstance(T, int | np.integer) or isinstance(T, bool):
         raise ValueError(f"T must be an integer, not {T!r}.")
     if not 1 <= T <= LARGEST_T:
         raise ValueError(f"T must be in 1…{LARGEST_T}, not {T}.")
 
 
-def _check_beta(**betas: float) -> None:
+def check_beta(**betas: float) -> None:
+    """Refuse a β that no schedule can have.
+
+    Args:
+        betas: by their names.
+
+    Raises:
+        ValueError: if one is not in [1e-9, 1 − 1e-9].
+    """
     for name, value in betas.items():
         if not 0 < value < 1:
             raise ValueError(f"{name} must lie strictly between 0 and 1, not {value!r}.")

@@ -4,6 +4,7 @@ import torch
 from ddpm_utils import checkpoints
 from ddpm_utils.files import CheckpointError, read_csv
 from ddpm_utils.training.experiments import DEGRADATIONS, RestorationExperiment
+from ddpm_utils.training.parameters import ParameterError
 from maintenance.records.shipping import ship_weights
 
 
@@ -37,6 +38,16 @@ def test_names_tell_everything_that_is_not_usual():
 def test_refuses(values, sentence, unchecked):
     with pytest.raises(ValueError, match=sentence):
         RestorationExperiment(**values)
+
+
+def test_tells_all_problems_at_once(unchecked):
+    values = {"severity": "much", "norm": 3, "sigma": -1, "T": -1}
+    with pytest.raises(ParameterError) as found:
+        RestorationExperiment("blur", **values)
+    assert {name for name, _ in found.value.problems} == set(values)
+    with pytest.raises(ParameterError) as found:
+        RestorationExperiment("flow", severity=2.0, epochs=0)
+    assert [name for name, _ in found.value.problems] == [None, "epochs"]
 
 
 def test_trains_resumes_and_finds_its_weights(output):
