@@ -109,5 +109,5 @@ def digest(tensors: dict[str, Tensor], text: str = "") -> str:
     for name in sorted(tensors):
         tensor = tensors[name]
         sha256.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        sha256.update(tensor.flatten().view(torch.uint8).numpy())
+        sha256.update(tensor.flatten().view(torch.uint8).numpy().data)
     return sha256.hexdigest()

@@ -47,7 +47,7 @@ def on_processes(chains: Sequence[Chain], workers: int | None = None, threads: i
                     process.start()
                 sender.close()
                 running[receiver] = process, chain, chance
-            for receiver in wait(list(running)):
+            for receiver in wait(list(running)):  # type: ignore[assignment]
                 try:
                     last[receiver] = receiver.recv()
                     yield last[receiver]
@@ -82,8 +82,11 @@ def _work(chain: Chain, threads: int, sender: Connection) -> None:
     if hasattr(os, "setsid"):
         os.setsid()  # papermill would listen to the terminal's Ctrl-C again
 
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # it was spawned
+
     def follow() -> None:
-        multiprocessing.parent_process().join()
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=follow, daemon=True).start()

@@ -50,7 +50,7 @@ def read_grid(path: Path) -> list[Entry]:
         raise ValueError(f"{path} cannot be read ({error.strerror}).") from error
     except (YAMLError, ValueError, RecursionError) as error:
         mark, reason = getattr(error, "problem_mark", None), str(error).partition("\n")[0]
-        where = f", line {mark.line + 1}: {error.problem}" if mark else f": {reason}"
+        where = f", line {mark.line + 1}: {getattr(error, 'problem', reason)}" if mark else f": {reason}"
         raise ValueError(f"{path} is not valid YAML{where}.") from error
     problems: list[str] = []
     entries = _entries(content, problems)
@@ -74,7 +74,7 @@ def _entries(content: Any, problems: list[str]) -> list[Entry]:
         notebooks = {}
     notebooks = {name: _own_parameters(name, own, problems) for name, own in notebooks.items()}
     combinations = [values for entry in listed for values in _combinations(entry, problems)]
-    made = [(values, _try(values, problems)) for values in combinations]
+    made = [(values, experiment) for values in combinations if (experiment := _try(values, problems))]
     if problems:
         return []
     entries = [_entry(values, experiment, notebooks, combinations, problems) for values, experiment in made]
@@ -130,7 +130,7 @@ def _entry(
     suited = {name: own for name, own in notebooks.items() if (name == PART_2) == restores}
     if not suited:
         problems.append(f"{experiment.title}: none of the notebooks is for it ({', '.join(notebooks)}).")
-    settings = {field.name: getattr(experiment, field.name) for field in dataclasses.fields(experiment)}
+    settings = {field.name: getattr(experiment, field.name) for field in dataclasses.fields(experiment)}  # type: ignore[arg-type]
     taken = {n: {k: v for k, v in settings.items() if k in parameters_of(n)} | own for n, own in suited.items()}
     for key in values:
         if suited and not any(key in parameters for parameters in taken.values()):

@@ -36,7 +36,7 @@ OWN: dict[str, dict[str, range | tuple[str, ...] | type]] = {
 """By notebook: integers of a range, some names, or a type."""
 WALKS = {"03_sampling": Method(ancestral, "even"), "04_evaluation": METHODS["ancestral, posterior σ²"]}
 """What a notebook makes its calls with."""
-NOUNS = {bool: "true or false"}
+NOUNS: dict[type, str] = {bool: "true or false"}
 WEIGHTS_FILE = "empty, download, or a file that is there"
 
 

@@ -58,7 +58,8 @@ def imports(tree: ast.AST) -> set[str]:
     Of a folder, or of the package itself, it is the modules whose names are used: `ddpm.sample` and `from
     ddpm_utils import data` name one each (see the folders' `__init__.pyi`).
     """
-    found, folders = set(), {}
+    found: set[str] = set()
+    folders: dict[str, str] = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}

@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -82,7 +83,8 @@ def seconds_of(chains: Iterable[Chain]) -> dict[str, list[float]]:
     """How long the jobs that are done took, by notebook."""
     took: dict[str, list[float]] = {}
     for job in (job for chain in chains for job in chain if is_done(job)):
-        took.setdefault(job.notebook, []).append(find(job)["seconds"])
+        if found := find(job):
+            took.setdefault(job.notebook, []).append(found["seconds"])
     return took
 
 
@@ -92,7 +94,7 @@ def prospects(chains: Iterable[Chain]) -> list[str]:
     for number, chain in enumerate(chains, start=1):
         for job in chain:
             found = find(job)
-            other = differences(job.made_of, found["made_of"]) if found else []
+            other = differences(job.made_of or {}, found["made_of"]) if found else []
             state = "to be executed" if not found else f"again: other {', '.join(other)}" if other else "done"
             lines.append(f"{number:4} {job.folder.name} / {job.notebook}: {state}")
     return lines
@@ -112,8 +114,9 @@ def results(entries: Iterable[Entry], chains: Iterable[Chain]) -> tuple[pd.DataF
             continue
         path = last.output / entry.experiment.table_path.relative_to(output())
         content = read_json(path, f"delete {last.target} to execute it again")
-        alpha = {"alpha_T": entry.experiment.noise_schedule.alpha[-1].item()} if last.notebook == EVALUATION else {}
-        about = {"experiment": entry.name} | entry.experiment.identity | entry.values | alpha
+        about = {"experiment": entry.name} | entry.experiment.identity | entry.values
+        if isinstance(entry.experiment, Experiment):
+            about["alpha_T"] = entry.experiment.noise_schedule.alpha[-1].item()
         for row in content["rows"]:
             if row.get("source", LIVE) == LIVE and row.get("protocol", "corrected") == "corrected":
                 rows.append(about | {name: value for name, value in row.items() if name not in ABOUT})
@@ -134,7 +137,7 @@ def main_job(experiments: Iterable[Experiment], folder: Path, values: dict) -> l
     chains = []
     for experiment in experiments:
         schedule = {name: value for name, value in experiment.identity.items() if name != "network"}
-        parameters = {
+        parameters: dict[str, dict[str, Any]] = {
             "01_forward_process": {"dataset": "mnist"},
             "02_training": {"run_name": FIRST_MINUTE, "epochs": 4},
             "03_sampling": {"dataset": "mnist", "weights": "shipped", "calls": 100},

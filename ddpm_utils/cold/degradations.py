@@ -208,6 +208,17 @@ def steps(t: Step, T: int, x: Images) -> Int[Tensor, "..."]:
     return t.to(x.device).reshape(-1)
 
 
+def required(context: Context | None, degradation: Degradation) -> Context:
+    """The context of a D that needs one.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    if context is None:
+        raise ValueError(f"context must be given, since {type(degradation).__name__} needs one (see draw_context).")
+    return context
+
+
 def check(T: int, severity: float, *, most: float = LARGEST_SEVERITY) -> None:
     """Refuse a T or a severity that no degradation can have.
 

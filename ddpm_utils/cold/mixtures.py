@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from ddpm_utils import data
-from ddpm_utils.cold.degradations import Context, Degradation, check, steps
+from ddpm_utils.cold.degradations import Context, Degradation, check, required, steps
 from ddpm_utils.diffusion import schedules
 from ddpm_utils.diffusion.schedules import gather
 from ddpm_utils.shapes import SIZE, Images, Step
@@ -36,7 +36,7 @@ class Mixture(Degradation):
 
     def __call__(self, x: Images, t: Step, context: Context | None = None) -> Images:
         """See `Degradation`."""
-        return gather(self.signal, t, x) * x + gather(self.weight, t, x) * context
+        return gather(self.signal, t, x) * x + gather(self.weight, t, x) * required(context, self)
 
     def draw_context(self, count: int, generator: torch.Generator, held_out: bool = False) -> Images:
         """See `Degradation`."""
@@ -136,7 +136,7 @@ class GaussianFade(Degradation):
 
     def __call__(self, x: Images, t: Step, context: Context | None = None) -> Images:
         """See `Degradation`; context: the centre's row and column, of shape (batch, 2), whole numbers in 0…27."""
-        return self.mask(steps(t, self.T, x), context.to(x.device)).to(x) * (x + 0.5) - 0.5
+        return self.mask(steps(t, self.T, x), required(context, self).to(x.device)).to(x) * (x + 0.5) - 0.5
 
     def mask(self, t: Tensor, centre: Float[Tensor, "batch 2"]) -> Float[Tensor, "batch 1 28 28"]:
         """m_t, in [0, 1]."""
@@ -171,7 +171,8 @@ def load_partners() -> tuple[Images, Float[Tensor, "m 1 28 28"], str]:
 
 def photo_patches() -> tuple[Images, Float[Tensor, "m 1 28 28"]]:
     """Grey 28 × 28 cut-outs of the two photographs that scikit-learn ships, at half size: for training and held out."""
-    train, held_out = [], []
+    train: list[Tensor] = []
+    held_out: list[Tensor] = []
     for photograph in load_sample_images().images:
         grey = rgb_to_grayscale(torch.tensor(photograph).permute(2, 0, 1)).float()[None] / 255 - 0.5
         small = F.avg_pool2d(grey, 2)

@@ -149,7 +149,7 @@ class ScalarMixture:
     @property
     def variance(self) -> Values:
         """Var z, within the components and between them."""
-        apart = self.means - self.mean[..., None]
+        apart = self.means - np.asarray(self.mean)[..., None]
         return (self.weights * (self.variances + apart**2)).sum(-1)
 
 

@@ -63,7 +63,7 @@ def dpm_solver_2m(network: Network, schedule: NoiseSchedule, z: Tensor, noise: N
     signal, deviation = np.sqrt(schedule.alpha), np.sqrt(1 - schedule.alpha)
     with np.errstate(divide="ignore"):
         log_ratio = np.log(signal / deviation)  # λ; infinite at t = 0
-    before, h_before = None, None
+    before, h_before = None, 0.0
     for t in range(schedule.T, 0, -1):
         g = estimate(network, z, schedule.time[t])
         x_hat = remove(z, g, deviation[t], signal[t])

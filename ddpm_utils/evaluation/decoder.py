@@ -1,6 +1,7 @@
 """The measurements of Table 1 for one trained decoder: test loss, reconstructions, FID and KID."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -59,12 +60,11 @@ def evaluate(
     test = dataset.test.images
     classifier, description = load_classifier()
     inception, inception_said = _load_inception(inception_weights)
+    options: dict[str, Any] = {"calls": calls, "repeats": repeats, "inception": inception}
     distribution = {
         start: remember(
             f"distribution, {start}, {'with' if inception else 'without'} Inception",
-            lambda start=start: _distribution(
-                experiment, dataset, decoder, samples, calls=calls, repeats=repeats, start=start, inception=inception
-            ),
+            partial(_distribution, experiment, dataset, decoder, samples, start=start, **options),
         )
         for start in STARTS[: 2 if experiment.noise_schedule.alpha[-1] > NO_SIGNAL else 1]
     }
@@ -121,7 +121,10 @@ def _test_loss(experiment: Experiment, decoder: Decoder, test: Tensor) -> dict[s
 def _reconstruction(experiment: Experiment, decoder: Decoder, x: Tensor, *, calls: int, full: int) -> dict:
     """Quality of images restored from z_T by few calls, by all steps, and the paired difference of the two."""
     restored = reconstruct(experiment, decoder, x, calls=calls)
-    result = {"from step": experiment.T, "few calls": {"images": len(x), "calls": min(calls, experiment.T)}}
+    result: dict[str, Any] = {
+        "from step": experiment.T,
+        "few calls": {"images": len(x), "calls": min(calls, experiment.T)},
+    }
     result["few calls"] |= {p: metrics.image_quality(restored, x, p) for p in metrics.PROTOCOLS}
     if full == 0:
         return result

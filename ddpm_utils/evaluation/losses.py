@@ -88,9 +88,8 @@ def loss_by_step(
     noise = generator_for(seed, "noise by step")
     steps, losses = [], []
     for one in range(rounds):
-        t = 1 + order[one * n : (one + 1) * n] % T
-        losses.append(losses_at(decoder, schedule, images, t, torch.randn(images.shape, generator=noise)))
-        steps.append(t)
+        steps.append(1 + order[one * n : (one + 1) * n] % T)
+        losses.append(losses_at(decoder, schedule, images, steps[-1], torch.randn(images.shape, generator=noise)))
     t, loss = torch.cat(steps).numpy(), torch.cat(losses).double().numpy()
     count = np.bincount(t, minlength=T + 1).clip(1)
     mean = np.bincount(t, loss, minlength=T + 1) / count
@@ -124,10 +123,11 @@ def losses(schedule: NoiseSchedule, dataset: Dataset, decoder: Decoder, sizes: S
     affine, exact = AffineDecoder(seen, schedule), ExactDecoder(seen, schedule)
     steps = steps_by_signal(schedule, sizes.points)
     alpha = schedule.alpha[steps]
+    compared: dict[str, Network] = {"network": decoder, "exact": exact}
     profile = {
         f"{name}, {part}": loss_profile(which, schedule, images[: sizes.profile], steps)
         for part, images in {"training": seen, "test": unseen}.items()
-        for name, which in {"network": decoder, "exact": exact}.items()
+        for name, which in compared.items()
     }
     above = profile["network, training"] - profile["exact, training"]
     rounds = -(-sizes.per_step * schedule.T // len(unseen))

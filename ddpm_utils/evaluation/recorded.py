@@ -1,7 +1,7 @@
 """Recorded results: what `python -m maintenance records` measured, read again for notebooks and tables."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
 from torch import Tensor
@@ -12,7 +12,7 @@ from ddpm_utils.files import read_csv, read_json
 from ddpm_utils.training.base import SNAPSHOT_EPOCHS
 from ddpm_utils.training.experiments import DEGRADATIONS, LEAN, PUBLISHED, Experiment, RestorationExperiment
 
-RECORDED = [published | decoder for decoder in ({}, LEAN) for published in PUBLISHED.values()]
+RECORDED: list[dict[str, Any]] = [published | decoder for decoder in ({}, LEAN) for published in PUBLISHED.values()]
 """What is measured at full size: both published runs, and the lean decoder on their schedules."""
 
 

@@ -51,12 +51,14 @@ def published_pair() -> pd.DataFrame:
     New digits of the blur begin at a Gaussian mixture fitted to z_T.
     """
     blurs = _recorded([RestorationExperiment("blur"), LARGE_RESTORATION])
-    rows = [{"model": "blur", "network": "U-Net", "way back": "published", "epochs": 50} | COURSEWORK["blur"]]
+    rows: list[dict] = [
+        {"model": "blur", "network": "U-Net", "way back": "published", "epochs": 50} | COURSEWORK["blur"]
+    ]
     for experiment, results in blurs:
         new = {found["algorithm"]: found["FID"] for found in results["new"] if found["start"] == GAUSSIAN}
         for way in ("direct R", "algorithm 2"):
             restored = results["restored"][way]
-            row = {"model": "blur", "network": experiment.network, "way back": way}
+            row: dict = {"model": "blur", "network": experiment.network, "way back": way}
             row |= {"calls": 1 if restored["algorithm"] == "direct" else results["calls"]}
             row |= {"epochs": results["weights"]["epochs"], "minutes": results["minutes"]}
             row |= {"test loss": results["test loss"]} | _scores(restored)

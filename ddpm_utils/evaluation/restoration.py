@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddpm_utils.cold import starts
 from ddpm_utils.cold.degradations import Degradation, Separable
@@ -56,7 +56,7 @@ def beginnings(degradation: Degradation, images: Images, *, ablate: bool = False
 def evaluate_restoration(
     experiment: RestorationExperiment,
     dataset: Dataset,
-    network: Network,
+    network: nn.Module,
     *,
     images: int = 1000,
     calls: int = 100,
@@ -87,21 +87,26 @@ def evaluate_restoration(
     degradation = experiment.process
     test = dataset.test.images
     loss, error = remember("loss", lambda: mean_loss(network, experiment.objective, test, seed=experiment.seed))
-    result = {"images": images, "calls": min(calls, degradation.T)}
-    result |= {"test loss": loss, "test loss standard error": error}
-    result["restored"] = {"degraded": remember("restored, degraded", lambda: _degraded(experiment, judge))}
+    all_restored = {"degraded": remember("restored, degraded", lambda: _degraded(experiment, judge))}
     for label, (algorithm, rule) in ways(degradation).items():
         restored = partial(_restored, experiment, network, judge, algorithm, rule, calls)
         about = {"algorithm": algorithm, "rule": rule}
-        result["restored"][label] = about | remember(f"restored, {label}", restored)
+        all_restored[label] = about | remember(f"restored, {label}", restored)
     drawn = beginnings(degradation, dataset.train.images[:10_000], ablate=ablate)
-    result["new"] = []
+    all_new = []
     for name, start in {OTHERS: _of_others(degradation, dataset), **drawn}.items():
         for algorithm in ("1", "2"):
             new = partial(_new, experiment, network, judge, start, algorithm, calls_of_new)
             about = {"start": name, "algorithm": algorithm}
-            result["new"].append(about | remember(f"new, {name}, {algorithm}", new))
-    return result
+            all_new.append(about | remember(f"new, {name}, {algorithm}", new))
+    return {
+        "images": images,
+        "calls": min(calls, degradation.T),
+        "test loss": loss,
+        "test loss standard error": error,
+        "restored": all_restored,
+        "new": all_new,
+    }
 
 
 class Judge:

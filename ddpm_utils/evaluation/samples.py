@@ -31,7 +31,7 @@ def reverse_steps(schedule: NoiseSchedule, dataset: Dataset, decoder: Decoder, s
     """
     few = schedule.subset(min(sizes.calls, schedule.T))
     seen = dataset.train.images
-    decoders = {
+    decoders: dict[str, tuple[Network, NoiseSchedule]] = {
         "exact": (ExactDecoder(seen[: sizes.exact], schedule), few),
         "affine": (AffineDecoder(seen, schedule), few),
         "network": (decoder, few),

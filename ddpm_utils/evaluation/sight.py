@@ -132,7 +132,7 @@ def starts(experiment: Experiment, dataset: Dataset, decoder: Decoder, *, sample
     schedule = experiment.noise_schedule
     real = torch.cat([dataset.test.images, dataset.validation.images])[: 2 * samples]
     features = metrics.features(classifier.embed, real)
-    result = {"z_T": start_mismatch(dataset.train.images, schedule), "from": {}}
+    result: dict[str, dict] = {"z_T": start_mismatch(dataset.train.images, schedule), "from": {}}
     result["real"] = _greys(real[:samples])
     for start in STARTS:
         images = generate(experiment, dataset, decoder, samples, calls=calls, start=start)

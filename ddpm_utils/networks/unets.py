@@ -30,9 +30,8 @@ class ModulatedBlock(nn.Module):
         self.first = nn.Conv2d(channels, channels, 3, padding=1)
         self.second = nn.Conv2d(channels, channels, 3, padding=1)
         self.modulation = nn.Linear(time_features, 2 * channels)
-        for layer in (self.second, self.modulation):
-            nn.init.zeros_(layer.weight)
-            nn.init.zeros_(layer.bias)
+        for parameter in (*self.second.parameters(), *self.modulation.parameters()):
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Map, time: Float[Tensor, "batch features"]) -> Map:
         """time: its encoding."""
@@ -74,8 +73,8 @@ class LeanUNet(nn.Module):
         self.grow = nn.Conv2d(deep, 4 * wide, 1)
         self.up = stack(blocks[2], wide)
         self.leave = nn.Conv2d(wide, 4, 3, padding=1)
-        nn.init.zeros_(self.leave.weight)
-        nn.init.zeros_(self.leave.bias)
+        for parameter in self.leave.parameters():
+            nn.init.zeros_(parameter)
         self.to(memory_format=torch.channels_last)
 
     def forward(

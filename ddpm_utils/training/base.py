@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from accelerate import Accelerator
@@ -16,7 +16,6 @@ from ddpm_utils.data import output
 from ddpm_utils.networks.cpu import keep_freed_memory, with_spectral_convolutions
 from ddpm_utils.shapes import Images
 from ddpm_utils.training.loop import LEARNING_RATES, Progress, train
-from ddpm_utils.training.objectives import Objective
 from ddpm_utils.training.parameters import find_network, one_of
 from ddpm_utils.training.run import Run
 
@@ -56,10 +55,7 @@ class TrainingSetup(ABC):
     seed: int
     run_name: str
 
-    @property
-    @abstractmethod
-    def objective(self) -> Objective:
-        """What the network is trained for."""
+    objective: Any  # what the network is trained for, an `Objective`
 
     @property
     @abstractmethod
@@ -111,7 +107,7 @@ class TrainingSetup(ABC):
 
     def with_values(self, **changes) -> "TrainingSetup":
         """A copy with other values, checked again."""
-        return replace(self, **changes)
+        return replace(self, **changes)  # type: ignore[type-var]
 
     def load_data(self) -> data.Dataset:
         """The data set (see `data.load`)."""
@@ -184,12 +180,13 @@ class TrainingSetup(ABC):
         own, shipped = self.run_folder / "best.safetensors", self.shipped_folder / "weights.safetensors"
         candidates = {"auto": [own, shipped], "run": [own], "shipped": [shipped]}[weights]
         path = next((path for path in candidates if path.exists()), None)
-        origin = {own: "from your own run", shipped: "shipped with the project"}.get(path)
         if path is None:
             path, origin = own, "trained here just now, since there were none"
             dataset = self.load_data()
             for _ in self.train(self.open_run(dataset), dataset):
                 pass
+        else:
+            origin = "from your own run" if path == own else "shipped with the project"
         network = self.make_network()
         found = checkpoints.load_network(path, network, **self.identity)
         epochs = f"{found['epoch']} epoch{'s' if found['epoch'] > 1 else ''}"

@@ -5,7 +5,7 @@ A notebook hands its parameters to `Experiment`, which refuses a bad one with a 
 
 from collections.abc import Callable
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import field_validator
 from torch import nn
@@ -26,7 +26,7 @@ SCHEDULES: dict[str, tuple[Callable[..., NoiseSchedule], tuple[str, ...]]] = {
     "cosine": (schedules.cosine, ("T",)),
 }
 """What the notebooks' `schedule` parameter may be: the function, and the parameters that it uses."""
-PUBLISHED = {"low β": {"beta": 0.001, "T": 2000}, "high β": {"beta": 0.1, "T": 200}}
+PUBLISHED: dict[str, dict[str, Any]] = {"low β": {"beta": 0.001, "T": 2000}, "high β": {"beta": 0.1, "T": 200}}
 """The report's two runs, by the names it gives them."""
 LEAN = {"network": "lean_unet", "batch_size": 64, "learning_rate": 2e-3, "lr_schedule": "one_cycle", "epochs": 36}
 """The decoder made for CPUs, and how the shipped one was trained; seven epochs give good samples, too."""
@@ -69,7 +69,7 @@ class Experiment(TrainingSetup):
 
     @field_validator("beta", "beta_min", "beta_max", "T")
     @classmethod
-    def _check_schedule(cls, value: float, info: Info) -> float:
+    def _check_schedule(cls, value: Any, info: Info) -> Any:
         """Check what the schedule uses; with T, the last of it, also that it can be built, if the rest is right."""
         name, values = info.field_name, info.data | {info.field_name: value}
         build, used = SCHEDULES.get(info.data.get("schedule"), (None, ()))
@@ -180,7 +180,7 @@ class RestorationExperiment(TrainingSetup):
     @field_validator("norm", "sigma")
     @classmethod
     def _check_loss(cls, value: float, info: Info) -> float:
-        objectives.check(**{info.field_name: value})
+        objectives.check(**{str(info.field_name): value})  # type: ignore[arg-type]
         return value
 
     @cached_property

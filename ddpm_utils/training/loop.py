@@ -152,9 +152,9 @@ class _Stepper:
         t = torch.randint(1, self.objective.T + 1, (len(x),), generator=generator)
         drawn = self.objective.draw(x, generator)
         mine = slice(accelerator.process_index, None, accelerator.num_processes)
-        x, t, *drawn = (value[mine].to(accelerator.device) for value in (x, t, *drawn))
+        share = [value[mine].to(accelerator.device) for value in (x, t, *drawn)]
         with accelerator.autocast():
-            loss = self.objective(self.network, x, t, *drawn).mean()
+            loss = self.objective(self.network, *share).mean()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()

@@ -1,6 +1,6 @@
 """What a network is trained for: to estimate the noise (hot), or the clean image (cold)."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -23,7 +23,7 @@ class Objective(Protocol):
     def draw(self, x: Images, generator: torch.Generator) -> tuple[Tensor, ...]:
         """The randomness of one call apart from t: tensors of shape (batch, …)."""
 
-    def __call__(self, network: Network, x: Images, t: Int[Tensor, " n"], *drawn: Tensor) -> Float[Tensor, " n"]:
+    def __call__(self, network: Network, x: Images, t: Int[Tensor, " n"], *drawn: Any) -> Float[Tensor, " n"]:
         """The loss of each image at its own t in 1…T, a mean over pixels."""
 
 

@@ -79,19 +79,19 @@ def checked(cls: type[Class]) -> type[Class]:
     ValueError with a whole sentence. All that is wrong is raised as one `ParameterError`.
     """
     config = ConfigDict(strict=True, extra="forbid", validate_default=True)
-    cls = pydantic.dataclasses.dataclass(frozen=True, config=config)(cls)
-    validate = cls.__init__
+    made: Any = pydantic.dataclasses.dataclass(frozen=True, config=config)(cls)
+    validate = made.__init__
 
     @wraps(validate)
     def init(self, *args, **kwargs):
         try:
             validate(self, *args, **kwargs)
         except ValidationError as error:
-            names = [field.name for field in dataclasses.fields(cls)]
+            names = [field.name for field in dataclasses.fields(made)]
             raise ParameterError(problem for found in error.errors() for problem in _problems(found, names)) from None
 
-    cls.__init__ = init
-    return cls
+    made.__init__ = init
+    return made
 
 
 def _problems(found: Mapping[str, Any], names: Sequence[str]) -> Iterable[tuple[str | None, str]]:

@@ -61,7 +61,7 @@ class Run:
         self.epoch_losses: list[float] = []
         self.history: list[EpochRecord] = []
         if self.folder and (self.folder / "last.safetensors").exists():
-            self._load()
+            self._load(self.folder / "last.safetensors")
 
     @property
     def evaluated(self) -> nn.Module:
@@ -77,12 +77,12 @@ class Run:
         """Append to the history; then write the state, and the weights if they are the best so far."""
         self.history.append(record)
         self.epoch_losses = []
-        if not write:
+        if not write or not self.folder:
             return
         kept = {"best"} if self.best is record else set()
         if record.epoch in self.snapshots:
             kept.add(f"epoch{record.epoch}")
-        for name in kept if self.folder else ():
+        for name in kept:
             weights = self.evaluated.state_dict()
             description = self.description | record._asdict()
             checkpoints.save(self.folder / f"{name}.safetensors", weights, description)
@@ -104,8 +104,7 @@ class Run:
         files.write_bytes(self.folder / "losses.csv", losses_csv(self.history).encode())
         checkpoints.save(self.folder / "last.safetensors", tensors, {"run": self.description} | state)
 
-    def _load(self) -> None:
-        path = self.folder / "last.safetensors"
+    def _load(self, path: Path) -> None:
         tensors, state = checkpoints.load(path)
         for name, value in self.description.items():
             if state["run"].get(name) != value:
