@@ -23,7 +23,7 @@ result is that of `nn.Conv2d` up to rounding.
 import ctypes
 import math
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -176,21 +176,37 @@ def with_spectral_convolutions(network: nn.Module, least_channels: int = 16) -> 
     """
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
-            if type(child) is nn.Conv2d and child.in_channels >= least_channels:
+            if is_same_convolution(child, 7) and child.in_channels >= least_channels:
                 with torch.device("meta"):  # the weights are the child's: none are drawn
                     replacement = SpectralConv2d(child.in_channels, child.out_channels, 7)
-                if repr(child) == repr(replacement).replace("Spectral", ""):  # same kernel, stride, padding, bias, …
-                    replacement.weight, replacement.bias = child.weight, child.bias
-                    setattr(module, name, replacement)
+                replacement.weight, replacement.bias = child.weight, child.bias
+                setattr(module, name, replacement)
     return network
 
 
+def is_same_convolution(layer: nn.Module, kernel: int) -> TypeGuard[nn.Conv2d]:
+    """Tell whether a layer is what `SpectralConv2d` computes: a plain convolution, padded with zeros to the same size.
+
+    Args:
+        kernel: the width in pixels that the layer must have, odd.
+    """
+    return (
+        type(layer) is nn.Conv2d
+        and layer.kernel_size == (kernel, kernel)
+        and layer.padding == (kernel // 2, kernel // 2)
+        and layer.padding_mode == "zeros"
+        and layer.stride == layer.dilation == (1, 1)
+        and layer.groups == 1
+        and layer.bias is not None
+    )
+
+
 def keep_freed_memory() -> bool:
-    """Let this process reuse large buffers: those above 32 MB glibc otherwise gives back to the system at once.
+    """Keep the memory that tensors free, for the rest of the process; glibc otherwise returns buffers above 32 MB.
 
     A buffer that comes from the system is zeroed page by page when it is first touched, which costs the report's
     training step 4 % of its time, and 10 % with direct convolution (see the benchmarks). The process's memory then
-    stays at its peak.
+    stays at its peak. `TrainingSetup.train` calls this; the kernels of `ddpm run` and `ddpm sweep` start this way.
 
     Returns:
         whether it was done: False where the C library is not glibc (macOS, Windows).
