@@ -31,7 +31,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
-TOP_PAD = 2**26  # bytes to ask the system for at a time
+TRIM_THRESHOLD, TOP_PAD = 2**31 - 1, 2**26  # bytes; so many are asked of the system at a time
+TUNABLES = f"glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={TRIM_THRESHOLD}:glibc.malloc.top_pad={TOP_PAD}"
+"""What the environment variable GLIBC_TUNABLES must say for a new process to do as `keep_freed_memory`."""
 LEAST_BATCH = 8  # images; for fewer, the transform of the kernels costs more than it saves
 Spectrum = tuple[Float[Tensor, "frequencies _ _"], Float[Tensor, "frequencies _ _"]]
 """Real and imaginary part of one matrix per frequency; frequencies: (horizontal 0…⌊P/2⌋) × (vertical 0…P−1)."""
@@ -215,5 +217,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: TOP_PAD}
+    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: TRIM_THRESHOLD, M_TOP_PAD: TOP_PAD}
     return all(mallopt(name, value) == 1 for name, value in settings.items())
