@@ -18,6 +18,7 @@ from traitlets.config import Config
 from ddpm_utils.batch.notebooks import without_exercises
 from ddpm_utils.batch.provenance import made_of
 from ddpm_utils.files import METADATA, CheckpointError, read_notebook, seal_notebook, write_bytes
+from ddpm_utils.networks.cpu import TUNABLES
 from ddpm_utils.training.experiments import make_experiment
 
 LOCK_SECONDS = 10  # a killed process is given so long to die before another one takes over
@@ -114,6 +115,8 @@ def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event
         reached = cell
         tell(Event(*title, "running", cell, cells))
 
+    limits = {"OMP_NUM_THREADS": str(threads), "DDPM_OUTPUT": str(job.output)}
+    environment = {"GLIBC_TUNABLES": TUNABLES} | os.environ | limits  # see `keep_freed_memory`
     for chance in ("first", "last"):
         try:
             with (job.folder / "kernel.log").open("ab") as log:
@@ -125,7 +128,7 @@ def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event
                     engine_name="observed",
                     progress_bar=False,
                     on_cell=reach,
-                    environment=os.environ | {"OMP_NUM_THREADS": str(threads), "DDPM_OUTPUT": str(job.output)},
+                    environment=environment,
                     log=log,
                 )
             seal_notebook(unfinished, job.target)

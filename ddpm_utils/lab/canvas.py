@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ddpm_utils.data import to_unit
+from ddpm_utils.plots.images import styled
 
 MOVES = "moves"
 SIDE, GAP = 28, 1  # pixels of an image, and between two of them
@@ -46,6 +47,7 @@ class Rows:
         labels: of the rows.
     """
 
+    @styled()
     def __init__(self, axes: Axes, rows: int, columns: int, labels: Sequence[str] = ()):
         step = SIDE + GAP
         self.columns = columns
@@ -77,6 +79,7 @@ class Blit:
     def __init__(self):
         self.figure: Figure | None = None
 
+    @styled()
     def __call__(self, figure: Figure) -> bytes:
         """The figure as it is now."""
         if figure is not self.figure:

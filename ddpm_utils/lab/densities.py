@@ -12,7 +12,7 @@ from ddpm_utils.diffusion.forward import posterior_tables
 from ddpm_utils.diffusion.one_dimension import LatentModel, ScalarMixture, diffused, kl_to_gaussian, log_normal, reverse
 from ddpm_utils.diffusion.schedules import NoiseSchedule
 from ddpm_utils.lab.canvas import moves, moving_title
-from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, RED, SKY
+from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, RED, SKY, styled
 
 RANGE, EXTENT = 3.2, 3.0  # z is shown from −RANGE to RANGE, x from −EXTENT to EXTENT
 
@@ -31,6 +31,7 @@ class LatentModelPicture:
         finest: the least σ that will be shown; it sets p(x)'s axis.
     """
 
+    @styled()
     def __init__(
         self,
         f: Callable[[np.ndarray], np.ndarray],
@@ -84,6 +85,7 @@ class EvidenceBound:
         deepest: so many nats under log p(x) the picture ends.
     """
 
+    @styled()
     def __init__(self, model: LatentModel, deepest: float = 12.0):
         self.model, self.deepest = model, deepest
         self.z, self.means = np.linspace(-RANGE, RANGE, 401), np.linspace(-RANGE, RANGE, 81)
@@ -125,6 +127,7 @@ class PosteriorPicture:
         schedule: short enough that the densities' widths can be seen.
     """
 
+    @styled()
     def __init__(self, schedule: NoiseSchedule):
         self.schedule, self.tables = schedule, posterior_tables(schedule)
         narrowest = np.sqrt(self.tables[2][2:]).min(initial=0.2)
@@ -171,6 +174,7 @@ class ReverseStep:
 
     TOP = 2.4
 
+    @styled()
     def __init__(self, x: ScalarMixture):
         self.x, self.grid, self.scaled = x, np.linspace(-2.5, 2.5, 501), np.linspace(-4, 4, 401)
         self.figure, (left, right) = plt.subplots(1, 2, figsize=(8.4, 3.1))

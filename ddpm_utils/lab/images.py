@@ -12,11 +12,12 @@ from torch import Tensor
 from ddpm_utils.diffusion.one_dimension import log_normal
 from ddpm_utils.diffusion.solvers import METHODS
 from ddpm_utils.lab.canvas import Rows, moves, moving_title
-from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, styled
 from ddpm_utils.shapes import Images
 
 SIZE = 0.85  # of an image, in inches
-SAMPLERS = {name: method for name, method in METHODS.items() if not name.startswith("DDIM")}
+DDIM = METHODS["DDIM, η = 0"]  # whose η has a slider of its own
+SAMPLERS = {name: method for name, method in METHODS.items() if method is not DDIM}
 
 
 class Estimate(NamedTuple):
@@ -85,6 +86,7 @@ class NoisyDigits:
 
     EDGES = np.linspace(-4, 4, 81)
 
+    @styled()
     def __init__(self, images: Images, noise: Images):
         self.images, self.noise = images, noise
         layout = [["images", "images"], ["pixels", "alpha"]]
@@ -123,6 +125,7 @@ class EstimatesPicture:
         T: of the schedule.
     """
 
+    @styled()
     def __init__(self, found: Mapping[int, Estimate], T: int):
         self.found, self.T = found, T
         columns = len(next(iter(found.values())).x)
@@ -145,6 +148,7 @@ class TrajectoryPicture:
         T: of the schedule.
     """
 
+    @styled()
     def __init__(self, found: Mapping[Choice, Trajectory], T: int):
         self.found, self.T = found, T
         columns = next(iter(found.values())).z.shape[1]
@@ -174,6 +178,7 @@ class WorstAndBest:
         shown: how many of the best and of the worst.
     """
 
+    @styled()
     def __init__(
         self,
         found: Mapping[int, Reconstruction],
@@ -223,6 +228,7 @@ class RoundTripPicture:
         columns: as many as the longest way has images.
     """
 
+    @styled()
     def __init__(self, found: Mapping[tuple[str, float, str], RoundTrip], columns: int = 7):
         self.found = found
         self.figure, self.rows = rows_alone(2, columns, ["x → z$_t$", "restored ← z$_t$"])

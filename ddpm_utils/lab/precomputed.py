@@ -13,10 +13,10 @@ from ddpm_utils.cold.samplers import ALGORITHMS
 from ddpm_utils.diffusion.forward import diffuse
 from ddpm_utils.diffusion.samplers import ddim, sample_trajectory
 from ddpm_utils.diffusion.schedules import NoiseSchedule
-from ddpm_utils.diffusion.solvers import METHODS, Method
+from ddpm_utils.diffusion.solvers import Method
 from ddpm_utils.evaluation import metrics
 from ddpm_utils.evaluation.decoder import reconstruct
-from ddpm_utils.lab.images import SAMPLERS, Choice, Estimate, Reconstruction, RoundTrip, Trajectory
+from ddpm_utils.lab.images import DDIM, SAMPLERS, Choice, Estimate, Reconstruction, RoundTrip, Trajectory
 from ddpm_utils.randomness import START_SEED, Noise
 from ddpm_utils.shapes import Images, Network
 from ddpm_utils.training.base import Decoder
@@ -60,7 +60,7 @@ def trajectories(
         count: samples in a set.
     """
     ways = {(name, 0.0): method for name, method in SAMPLERS.items()}
-    ways |= {("DDIM", eta): Method(partial(ddim, eta=eta), METHODS["DDIM, η = 0"].spacing) for eta in ETAS}
+    ways |= {("DDIM", eta): Method(partial(ddim, eta=eta), DDIM.spacing) for eta in ETAS}
     ways = {way: method for way, method in ways.items() if all(method.can_walk(schedule, n) for n in calls)}
     every = {"count": seeds * count, "seed": START_SEED}
     each = range(START_SEED, START_SEED + seeds * count)

@@ -15,7 +15,7 @@ from ddpm_utils.data import Dataset
 from ddpm_utils.diffusion.samplers import sample, standard_start
 from ddpm_utils.diffusion.solvers import METHODS, fewest_calls
 from ddpm_utils.lab.canvas import Rows, moves, moving_title
-from ddpm_utils.plots.images import BLUE, ORANGE
+from ddpm_utils.plots.images import BLUE, ORANGE, styled
 from ddpm_utils.randomness import START_SEED
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.loop import Progress
@@ -76,6 +76,7 @@ class LiveTraining:
         shutil.rmtree(self.experiment.run_folder, ignore_errors=True)
         self._open(resume=False)
 
+    @styled()
     def _build(self, rows: int) -> None:
         layout = [["losses", "samples"]]
         self.figure, ax = plt.subplot_mosaic(layout, figsize=(9.4, 0.62 * rows + 0.9), width_ratios=[1, 1.15])

@@ -23,7 +23,7 @@ result is that of `nn.Conv2d` up to rounding.
 import ctypes
 import math
 from functools import cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 
 import torch
 from jaxtyping import Float
@@ -31,7 +31,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
-TOP_PAD = 2**26  # bytes to ask the system for at a time
+TRIM_THRESHOLD, TOP_PAD = 2**31 - 1, 2**26  # bytes; so many are asked of the system at a time
+TUNABLES = f"glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={TRIM_THRESHOLD}:glibc.malloc.top_pad={TOP_PAD}"
+"""What the environment variable GLIBC_TUNABLES must say for a new process to do as `keep_freed_memory`."""
 LEAST_BATCH = 8  # images; for fewer, the transform of the kernels costs more than it saves
 Spectrum = tuple[Float[Tensor, "frequencies _ _"], Float[Tensor, "frequencies _ _"]]
 """Real and imaginary part of one matrix per frequency; frequencies: (horizontal 0…⌊P/2⌋) × (vertical 0…P−1)."""
@@ -176,21 +178,37 @@ def with_spectral_convolutions(network: nn.Module, least_channels: int = 16) -> 
     """
     for module in list(network.modules()):
         for name, child in list(module.named_children()):
-            if type(child) is nn.Conv2d and child.in_channels >= least_channels:
+            if is_same_convolution(child, 7) and child.in_channels >= least_channels:
                 with torch.device("meta"):  # the weights are the child's: none are drawn
                     replacement = SpectralConv2d(child.in_channels, child.out_channels, 7)
-                if repr(child) == repr(replacement).replace("Spectral", ""):  # same kernel, stride, padding, bias, …
-                    replacement.weight, replacement.bias = child.weight, child.bias
-                    setattr(module, name, replacement)
+                replacement.weight, replacement.bias = child.weight, child.bias
+                setattr(module, name, replacement)
     return network
 
 
+def is_same_convolution(layer: nn.Module, kernel: int) -> TypeGuard[nn.Conv2d]:
+    """Tell whether a layer is what `SpectralConv2d` computes: a plain convolution, padded with zeros to the same size.
+
+    Args:
+        kernel: the width in pixels that the layer must have, odd.
+    """
+    return (
+        type(layer) is nn.Conv2d
+        and layer.kernel_size == (kernel, kernel)
+        and layer.padding == (kernel // 2, kernel // 2)
+        and layer.padding_mode == "zeros"
+        and layer.stride == layer.dilation == (1, 1)
+        and layer.groups == 1
+        and layer.bias is not None
+    )
+
+
 def keep_freed_memory() -> bool:
-    """Let this process reuse large buffers: those above 32 MB glibc otherwise gives back to the system at once.
+    """Keep the memory that tensors free, for the rest of the process; glibc otherwise returns buffers above 32 MB.
 
     A buffer that comes from the system is zeroed page by page when it is first touched, which costs the report's
     training step 4 % of its time, and 10 % with direct convolution (see the benchmarks). The process's memory then
-    stays at its peak.
+    stays at its peak. `TrainingSetup.train` calls this; the kernels of `ddpm run` and `ddpm sweep` start this way.
 
     Returns:
         whether it was done: False where the C library is not glibc (macOS, Windows).
@@ -199,5 +217,5 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL("libc.so.6").mallopt
     except (OSError, AttributeError):
         return False
-    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: 2**31 - 1, M_TOP_PAD: TOP_PAD}
+    settings = {M_MMAP_MAX: 0, M_TRIM_THRESHOLD: TRIM_THRESHOLD, M_TOP_PAD: TOP_PAD}
     return all(mallopt(name, value) == 1 for name, value in settings.items())

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ddpm_utils.data import to_unit
-from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY
+from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, styled
 
 STYLES = [
     *((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (RED, ":")),
@@ -21,6 +21,7 @@ STYLES = [
 ]
 
 
+@styled()
 def gaussian_loss(
     betas: np.ndarray, over_beta: Mapping[str, np.ndarray], over_time: Mapping[str, tuple[np.ndarray, np.ndarray]]
 ) -> Figure:
@@ -45,6 +46,7 @@ def gaussian_loss(
     return figure
 
 
+@styled()
 def over_time(
     panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], xlabel: str = "t / T"
 ) -> Figure:
@@ -66,6 +68,7 @@ def over_time(
     return figure
 
 
+@styled()
 def recursions(errors: Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[float], Sequence[float]]]]) -> Figure:
     """RMS of e_s over s, one panel for each R: what a walk measured (dots) on what the recursion says (lines).
 
@@ -87,6 +90,7 @@ def recursions(errors: Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[f
     return figure
 
 
+@styled()
 def errors_of_all(errors: Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[float]]]]) -> Figure:
     """RMSE over the step s, one small panel for each degradation; s falls from left to right, as one walks.
 
@@ -111,6 +115,7 @@ def errors_of_all(errors: Mapping[str, Mapping[str, tuple[Sequence[int], Sequenc
     return figure
 
 
+@styled()
 def distance_over_sigma(sigmas: Sequence[float], curves: Mapping[str, Sequence[float]], floor: float) -> Figure:
     """FID over σ, evenly spaced since 0 is among them.
 

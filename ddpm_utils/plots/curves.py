@@ -13,9 +13,10 @@ from torch import Tensor
 from ddpm_utils.diffusion.forward import posterior_tables
 from ddpm_utils.diffusion.one_dimension import log_normal
 from ddpm_utils.diffusion.schedules import NoiseSchedule
-from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED
+from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, styled
 
 
+@styled()
 def loss_curves(histories: Mapping[str, Sequence[tuple[float, float, float]]], snapshots: Sequence[int] = ()) -> Figure:
     """Figure 1: training and validation loss over epochs, one panel per run; red dots at the snapshot epochs.
 
@@ -35,6 +36,7 @@ def loss_curves(histories: Mapping[str, Sequence[tuple[float, float, float]]], s
     return figure
 
 
+@styled()
 def loss_over_time(
     t: Float[Tensor, " n"] | np.ndarray,
     losses: Mapping[str, Float[Tensor, " n"]],
@@ -64,6 +66,7 @@ def loss_over_time(
     return figure
 
 
+@styled()
 def quality_over_calls(measured: pd.DataFrame) -> Figure:
     """FID of each sampler over its network calls, both on logarithmic axes, with 95 % intervals.
 
@@ -90,6 +93,7 @@ def quality_over_calls(measured: pd.DataFrame) -> Figure:
     return figure
 
 
+@styled()
 def reconstruction_error(steps: Sequence[int], rmse: Sequence[float], alpha: np.ndarray, unrelated: float) -> Figure:
     """RMSE of reconstructions over the step they start from, above the share of signal left there.
 
@@ -107,6 +111,7 @@ def reconstruction_error(steps: Sequence[int], rmse: Sequence[float], alpha: np.
     return figure
 
 
+@styled()
 def histograms_against_normal(
     values: Mapping[str, Float[Tensor, "..."] | np.ndarray], mean: float, deviation: float, label: str, xlabel: str
 ) -> Figure:
@@ -129,6 +134,7 @@ def histograms_against_normal(
     return figure
 
 
+@styled()
 def schedules(named: Mapping[str, NoiseSchedule]) -> Figure:
     """Figure 5, with the signal-to-noise ratio as a third panel: β_t, α_t and α_t/(1−α_t) over t/T."""
     figure, axes = plt.subplots(1, 3, figsize=(9, 3))
@@ -149,6 +155,7 @@ def schedules(named: Mapping[str, NoiseSchedule]) -> Figure:
     return figure
 
 
+@styled()
 def posterior_weights(schedule: NoiseSchedule, title: str = "") -> Figure:
     """The mean of q(z_{t−1}|z_t, x): what z_t and x weigh in it; and its variance against β_t; over t."""
     t = np.arange(1, schedule.T + 1)

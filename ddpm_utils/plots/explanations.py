@@ -12,11 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
 from ddpm_utils.files import to_images
-from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, draw_image
+from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, draw_image, styled
 
 Explained = Mapping[str, dict]  # one measurement of each run
 Rows = Mapping[str, list[dict]]
 VARIANCES = {"beta": "σ² = β", "posterior": "posterior σ²", "optimal": "optimal σ²"}
+LAYER_NORMS = {"cnn": "(C, 28, 28)", "cnn_plane_norm": "(28, 28)", "cnn_no_norm": "none"}
+TWO_LINES = {"network, steps of β = 0.1": "network,\nsteps of β = 0.1"}  # of a decoder whose name is long
 
 
 def panels(count: int, width: float = 4.2, height: float = 3.2, **options) -> tuple[Figure, list[Axes]]:
@@ -25,6 +27,7 @@ def panels(count: int, width: float = 4.2, height: float = 3.2, **options) -> tu
     return figure, list(axes[0])
 
 
+@styled()
 def losses_over_time(losses: Mapping[str, dict]) -> Figure:
     """The loss over t of identity, affine and exact decoder and network; one panel per run."""
     curves = {
@@ -40,11 +43,12 @@ def losses_over_time(losses: Mapping[str, dict]) -> Figure:
             ax.plot(found["steps"], found[key], style, color=colour, label=label)
         ax.set(title=name, xlabel="step t", yscale="log", xscale="log", ylim=(1e-8, 50))
     axes[0].set_ylabel("mean squared error of ε")
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, fontsize=8, ncols=min(3, len(losses) + 1), loc="outside lower center")
+    entries, columns = axes[0].get_legend_handles_labels(), min(3, len(losses) + 1)
+    figure.legend(*entries, fontsize=8, ncols=columns, loc="outside lower center")
     return figure
 
 
+@styled()
 def bits(explained: Explained) -> Figure:
     """The bound's terms as stacked bars for each run and variance, and what the steps cost over the signal left."""
     figure, (left, right) = panels(2, width=5)
@@ -61,9 +65,8 @@ def bits(explained: Explained) -> Figure:
     left.set_xticks(range(len(labels)), labels, fontsize=7)
     left.set(ylabel="bits per dimension", ylim=(0, values.sum(1).max() * 1.35))
     left.legend(fontsize=8, ncols=3, loc="upper center")
-    for colour, style, (name, found) in zip(
-        (BLUE, ORANGE, GREEN, RED), ("-", "--", "-.", ":"), explained.items(), strict=False
-    ):
+    looks = zip((BLUE, ORANGE, GREEN, RED), ("-", "--", "-.", ":"), explained.items(), strict=False)
+    for colour, style, (name, found) in looks:
         alpha = np.array(found["alpha"])
         spent = np.cumsum([0, *found["optimal"]["terms"]])
         right.plot(-np.log10(1 / alpha - 1), spent, style, color=colour, label=name)
@@ -72,6 +75,7 @@ def bits(explained: Explained) -> Figure:
     return figure
 
 
+@styled()
 def gaps(explained: Explained) -> Figure:
     """Validation loss minus training loss over t, with standard errors; one panel per run."""
     figure, axes = panels(len(explained))
@@ -85,47 +89,38 @@ def gaps(explained: Explained) -> Figure:
     return figure
 
 
+@styled()
 def sight(norms: Mapping[str, dict]) -> Figure:
     """What each LayerNorm option sees: of the clock, with and without borders, and of the noise's mean over t."""
     figure, (left, right) = panels(2, width=5)
-    place = np.arange(len(norms))
+    entries, place = norms.values(), np.arange(len(norms))
     for offset, padding, colour in ((-0.2, "zero padding", BLUE), (0.2, "circular padding", ORANGE)):
-        values = [entry["sight"]["clock"][padding] for entry in norms.values()]
+        values = [entry["sight"]["clock"][padding] for entry in entries]
         left.bar(place + offset, values, 0.4, color=colour, label=padding)
-    left.set_xticks(
-        place, [name.replace(", ", "\n", 1) if "28" not in name else name.replace("), ", ")\n") for name in norms]
-    )
-    left.tick_params(axis="x", labelsize=8)
+    labels = [f"{LAYER_NORMS[entry['network']]}\n{entry['weights']['epoch']} epochs" for entry in entries]
+    left.set_xticks(place, labels, fontsize=8)
     left.set(ylabel="change of the output, t/T 0.05 → 0.95", yscale="log", ylim=(1e-7, 20))
     left.legend(fontsize=8, ncols=2, loc="upper center")
     for colour, marker, (name, entry) in zip((BLUE, RED, GREEN, PURPLE), "os^D", norms.items(), strict=False):
         found = entry["sight"]
-        right.plot(
-            found["steps"], found["mean error"]["zero padding"], marker=marker, markersize=4, color=colour, label=name
-        )
-    affine = found["mean error"]["affine"]
-    right.plot(found["steps"], affine, "--", color=GREY, label="best affine decoder")
+        missed = found["mean error"]["zero padding"]
+        right.plot(found["steps"], missed, marker=marker, markersize=4, color=colour, label=name)
+    right.plot(found["steps"], found["mean error"]["affine"], "--", color=GREY, label="best affine decoder")
     right.set(xlabel="step t", ylabel="part of mean(ε) that is missed", yscale="log")
     right.legend(fontsize=8)
     return figure
 
 
+@styled()
 def starts(norms: Mapping[str, dict]) -> Figure:
     """Ten samples of each LayerNorm option from both starts, with their grey and FID beside them."""
     names = {"standard": "N(0, I)", "matched": "matched"}
-    rows = [
-        (option, start, found) for option, entry in norms.items() for start, found in entry["starts"]["from"].items()
-    ]
-    return _strips(
-        [
-            (
-                f"{option}\n{names[start]}",
-                f"background {found['background']:.3f}\nFID {found['FID']:.1f}",
-                found["pictures"],
-            )
-            for option, start, found in rows
-        ]
-    )
+    rows = []
+    for option, entry in norms.items():
+        for start, found in entry["starts"]["from"].items():
+            scores = f"background {found['background']:.3f}\nFID {found['FID']:.1f}"
+            rows.append((f"{option}\n{names[start]}", scores, found["pictures"]))
+    return _strips(rows)
 
 
 def _strips(rows: Sequence[tuple[str, str, str]], size: float = 0.5) -> Figure:
@@ -145,14 +140,14 @@ def _strips(rows: Sequence[tuple[str, str, str]], size: float = 0.5) -> Figure:
     return figure
 
 
+@styled()
 def reverse_steps(explained: Rows) -> Figure:
     """FID of ancestral sampling for each decoder and reverse variance; one panel per run, logarithmic."""
     figure, axes = panels(len(explained), width=5, sharey=True)
     for ax, (name, rows) in zip(axes, explained.items(), strict=True):
         decoders = list(dict.fromkeys(row["decoder"] for row in rows))
-        for offset, colour, marker, variance in zip(
-            (-0.2, 0, 0.2), (BLUE, ORANGE, GREEN), "os^", VARIANCES, strict=False
-        ):
+        looks = zip((-0.2, 0, 0.2), (BLUE, ORANGE, GREEN), "os^", VARIANCES, strict=True)
+        for offset, colour, marker, variance in looks:
             few = [row for row in rows if row["variance"] == variance]
             values = np.array([row["FID"] for row in few])
             low, high = np.array([row["FID interval"] for row in few]).T
@@ -160,7 +155,7 @@ def reverse_steps(explained: Rows) -> Figure:
             place = [decoders.index(row["decoder"]) + offset for row in few]
             ax.errorbar(place, values, interval, fmt=marker, color=colour, capsize=2, label=VARIANCES[variance])
         ax.axhline(rows[0]["FID floor"], color=GREY, linestyle=":", label="real against real")
-        ax.set_xticks(range(len(decoders)), [name.replace(", ", ",\n") for name in decoders], fontsize=8)
+        ax.set_xticks(range(len(decoders)), [TWO_LINES.get(name, name) for name in decoders], fontsize=8)
         ax.set(title=f"{name}, {rows[0]['calls']} of {rows[0]['T']} steps", yscale="log")
         ax.yaxis.set_major_locator(FixedLocator([0.5, 1, 2, 5, 10, 20, 50, 100]))
         ax.yaxis.set_major_formatter("{x:g}")
@@ -170,20 +165,18 @@ def reverse_steps(explained: Rows) -> Figure:
     return figure
 
 
+@styled()
 def reverse_samples(explained: Rows, variance: str = "beta") -> Figure:
     """Sixteen samples of each decoder with one reverse variance, and how far from training images they are."""
-    rows = [(name, row) for name, rows in explained.items() for row in rows if row["variance"] == variance]
-    strips = [
-        (
-            f"{name}\n{row['decoder']}",
-            f"FID {row['FID']:.1f}\nnearest {row['nearest training image']:.2f}",
-            row["pictures"],
-        )
-        for name, row in rows
-    ]
+    strips = []
+    for name, rows in explained.items():
+        for row in (row for row in rows if row["variance"] == variance):
+            scores = f"FID {row['FID']:.1f}\nnearest {row['nearest training image']:.2f}"
+            strips.append((f"{name}\n{row['decoder']}", scores, row["pictures"]))
     return _strips(strips, size=0.45)
 
 
+@styled()
 def reconstruction(explained: Rows) -> Figure:
     """Error of reconstructions, and the share that is still the same digit, over the signal left where they start."""
     figure, (left, right) = panels(2, width=4.6)
@@ -201,30 +194,29 @@ def reconstruction(explained: Rows) -> Figure:
     return figure
 
 
+@styled()
 def switches(explained: Explained) -> Figure:
     """What the metrics saw with each trap switched on: four samples, four real digits, and their FIDs."""
-    rows = [
-        (
-            f"{name}\n{row['switch']}",
-            f"FID {row['samples']:.1f}\nreal digits {row['real digits']:.1f}",
-            row["pictures"],
-        )
-        for name, found in explained.items()
-        for row in found["ranges"]
-    ]
+    rows = []
+    for name, found in explained.items():
+        for row in found["ranges"]:
+            scores = f"FID {row['samples']:.1f}\nreal digits {row['real digits']:.1f}"
+            rows.append((f"{name}\n{row['switch']}", scores, row["pictures"]))
     return _strips(rows)
 
 
+@styled()
 def off_by_one(explained: Explained) -> Figure:
     """Samples of the exact decoder with α right and off by one."""
-    rows = [
-        (f"{name}\nα {row['α']}", f"FID {row['exact FID']:.1f}\nnoise left {row['noise left']:.3f}", row["pictures"])
-        for name, found in explained.items()
-        for row in found["α off by one"]
-    ]
+    rows = []
+    for name, found in explained.items():
+        for row in found["α off by one"]:
+            scores = f"FID {row['exact FID']:.1f}\nnoise left {row['noise left']:.3f}"
+            rows.append((f"{name}\nα {row['α']}", scores, row["pictures"]))
     return _strips(rows)
 
 
+@styled()
 def memorisation(explained: Explained) -> Figure:
     """Distances of samples and of test digits to their nearest training image, and the classes of samples."""
     figure, (left, right) = panels(2, width=4.6)
@@ -233,9 +225,8 @@ def memorisation(explained: Explained) -> Figure:
     left.hist(first["distances of test digits"], bins, color=GREY, alpha=0.4, label="test digits")
     share = np.array(first["classes of training images"]) / sum(first["classes of training images"])
     right.plot(range(10), share, "_", color=GREY, markersize=14, label="training images")
-    for colour, marker, offset, (name, found) in zip(
-        (BLUE, ORANGE, GREEN, RED), "os^D", (-0.2, -0.07, 0.07, 0.2), explained.items(), strict=False
-    ):
+    looks = zip((BLUE, ORANGE, GREEN, RED), "os^D", (-0.2, -0.07, 0.07, 0.2), explained.items(), strict=False)
+    for colour, marker, offset, (name, found) in looks:
         left.hist(found["distances"], bins, histtype="step", color=colour, label=name)
         classes = np.array(found["classes"]) / sum(found["classes"])
         right.plot(np.arange(10) + offset, classes, marker, color=colour, markersize=5, label=name)
@@ -247,12 +238,11 @@ def memorisation(explained: Explained) -> Figure:
     return figure
 
 
+@styled()
 def neighbours(explained: Explained) -> Figure:
     """The eight samples that are closest to a training image, and those images."""
     rows = []
     for name, found in explained.items():
-        rows += [
-            (f"{name}\nclosest samples", "", found["closest"]),
-            ("their nearest\ntraining images", "", found["their neighbours"]),
-        ]
+        rows.append((f"{name}\nclosest samples", "", found["closest"]))
+        rows.append(("their nearest\ntraining images", "", found["their neighbours"]))
     return _strips(rows)

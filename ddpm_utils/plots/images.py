@@ -5,29 +5,38 @@ Images are always on the fixed grey scale −0.5 (black) … 0.5 (white), never 
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import PIL.Image
+from IPython import get_ipython
 from IPython.display import Image, display
 from jaxtyping import Float
+from matplotlib import rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ddpm_utils.files import write_bytes
-from ddpm_utils.shapes import Images
 
 # Okabe & Ito's palette: told apart by colour-blind readers, and by their lightness in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#666666",
 )  # fmt: skip
 LINES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
-STYLE = {
+BEHAVIOUR = {
+    *("backend", "backend_fallback", "date", "docstring", "figure.max_open_warning", "figure.raise_window"),
+    *("interactive", "keymap", "savefig.directory", "timezone", "tk", "toolbar", "webagg"),
+}
+"""Matplotlib's settings, and groups of them, that do not change what a figure looks like."""
+DEFAULTS = {name: value for name, value in rcParamsDefault.items() if not {name, name.split(".")[0]} & BEHAVIOUR}
+STYLE = DEFAULTS | {
     "axes.grid": True,
     "axes.prop_cycle": plt.cycler(color=[BLUE, ORANGE, GREEN, RED, PURPLE, SKY]),
     "axes.spines.right": False,
@@ -41,11 +50,32 @@ STYLE = {
     "legend.frameon": False,
     "lines.linewidth": 1.5,
 }
-plt.rcParams.update(STYLE)
+DRAWING = threading.RLock()
 NEARLY_WHITE = 250  # of 255: no background is to be seen on a white page
 COLOURS = 64  # in a saved picture: more greys than the eye tells apart in it
 
 
+@contextmanager
+def styled() -> Iterator[None]:
+    """Set matplotlib to this package's `STYLE`, and afterwards back to the user's settings.
+
+    Use it as a context, `with styled():`, or decorate a function with `@styled()`. Each of our figures is both made and
+    drawn in it, because matplotlib reads its settings at both times. One thread draws at a time, because all threads
+    share the settings. It takes about 0.3 ms.
+
+    `plt.rc_context` would restore every setting, also those that a notebook's backend makes for good when the first
+    figure loads it.
+    """
+    with DRAWING:
+        before = {name: found for name, value in STYLE.items() if (found := plt.rcParams[name]) != value}
+        try:
+            plt.rcParams.update({name: STYLE[name] for name in before})
+            yield
+        finally:
+            plt.rcParams.update(before)
+
+
+@styled()
 def to_png(figure: Figure, colours: int = COLOURS) -> bytes:
     """A figure as PNG with a palette of so many colours, a third of matplotlib's size; it is closed."""
     drawn, content = io.BytesIO(), io.BytesIO()
@@ -63,8 +93,8 @@ def to_png(figure: Figure, colours: int = COLOURS) -> bytes:
     return content.getvalue()
 
 
-def show(rows: Sequence[Images], labels: Sequence[str] = (), title: str = "") -> None:
-    """Display images in rows in a notebook, each row a batch.
+def show(rows: Sequence[Float[Tensor, "_ 1 28 28"]], labels: Sequence[str] = (), title: str = "") -> None:
+    """Display images in rows in a notebook, each row a batch (see `show_figure`).
 
     Args:
         labels: of the rows, at the left.
@@ -73,14 +103,16 @@ def show(rows: Sequence[Images], labels: Sequence[str] = (), title: str = "") ->
 
 
 def show_figure(figure: Figure, folder: Path | None = None, name: str = "") -> None:
-    """Display a figure in a notebook, and save it as folder/name.png if there is a folder.
+    """Display a figure in a notebook, and save it as folder/name.png if there is a folder; it is closed.
 
-    Its alternative text is in the output's metadata, where nbconvert finds it; JupyterLab does not show it.
+    A Python script has nowhere to display it, and only saves it. The alternative text is in the output's metadata,
+    where nbconvert finds it; JupyterLab does not show it.
     """
     content = to_png(figure)
     if folder:
         write_bytes(folder / f"{name}.png", content)
-    display(Image(content, alt=alternative_text(figure)))
+    if get_ipython() is not None:
+        display(Image(content, alt=alternative_text(figure)))
 
 
 def alternative_text(figure: Figure) -> str:
@@ -92,6 +124,7 @@ def alternative_text(figure: Figure) -> str:
     return "; ".join(dict.fromkeys(part for part in parts if part.strip())) or "images"
 
 
+@styled()
 def draw_image(axes: Axes, image: Float[Tensor, "... height width"]) -> None:
     """One image on the fixed grey scale, without ticks."""
     axes.imshow(image.reshape(image.shape[-2:]), vmin=-0.5, vmax=0.5)
@@ -100,8 +133,9 @@ def draw_image(axes: Axes, image: Float[Tensor, "... height width"]) -> None:
     axes.spines[:].set_visible(False)
 
 
+@styled()
 def image_table(
-    rows: Sequence[Float[Tensor, "n 1 28 28"]],
+    rows: Sequence[Float[Tensor, "_ 1 28 28"]],
     row_labels: Sequence[str] = (),
     column_labels: Sequence[str] = (),
     title: str = "",
@@ -133,6 +167,7 @@ def image_table(
     return figure
 
 
+@styled()
 def mosaics(
     images: Mapping[tuple[str, str], Float[Tensor, "n 1 28 28"]], columns: int = 8, size: float = 0.3
 ) -> Figure:
@@ -159,6 +194,7 @@ def mosaics(
     return figure
 
 
+@styled()
 def metric_gallery(images: Mapping[str, Float[Tensor, "1 28 28"]], scores: pd.DataFrame) -> Figure:
     """One image per row of a table of scores, with its name and scores below."""
     figure, axes = plt.subplots(1, len(images), figsize=(1.45 * len(images), 2.5))

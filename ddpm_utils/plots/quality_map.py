@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from ddpm_utils.files import to_images
-from ddpm_utils.plots.images import draw_image
+from ddpm_utils.plots.images import draw_image, styled
 
 STARTS = {"standard": "from N(0, I)", "matched": "from the matched start"}
 COLUMNS = {"standard": "FID N(0, I)", "matched": "FID matched"}
@@ -26,6 +26,7 @@ def is_map(table: pd.DataFrame, parameters: Iterable[str]) -> bool:
     return varied - {"seed"} == {"beta", "T"} and set(table["schedule"]) == {"constant"}
 
 
+@styled()
 def quality_map(table: pd.DataFrame, samples: Mapping[str, Mapping[str, str]]) -> Figure:
     """Samples of each β (columns) and T (rows) on a tile coloured by their FID, for each start.
 

@@ -116,10 +116,8 @@ class TrainingSetup(ABC):
     def make_network(self) -> nn.Module:
         """The network with its first weights, drawn from the seed without touching torch's global generator.
 
-        On the CPU its 7×7 convolutions are spectral, and the process keeps the memory it frees: the same numbers up to
-        rounding, sooner (see `spectral` and `allocator`).
+        On the CPU its 7×7 convolutions are spectral: the same numbers up to rounding, sooner (see `networks.cpu`).
         """
-        keep_freed_memory()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             return with_spectral_convolutions(find_network(self.network)())
@@ -151,7 +149,11 @@ class TrainingSetup(ABC):
         )
 
     def train(self, run: Run, dataset: data.Dataset, *, accelerator: Accelerator | None = None) -> Iterator[Progress]:
-        """Train a run on a data set for this experiment's epochs (see `loop.train`)."""
+        """Train a run on a data set for this experiment's epochs (see `loop.train`).
+
+        Keep the memory that tensors free, for the rest of the process (see `keep_freed_memory`).
+        """
+        keep_freed_memory()
         return train(
             run,
             self.objective,

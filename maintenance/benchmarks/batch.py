@@ -13,6 +13,7 @@ import psutil
 
 from ddpm_utils import data
 from ddpm_utils.data import PROJECT
+from ddpm_utils.networks.cpu import keep_freed_memory
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.loop import train
 from ddpm_utils.training.run import Run
@@ -33,6 +34,7 @@ def count_steps(begin: float) -> int:
     """Training steps of the lean U-Net in so many seconds from a time on, which several processes may share."""
     experiment = Experiment(network="lean_unet", batch_size=64)
     images = data.load("mnist_5k").train.images
+    keep_freed_memory()
     run = Run(experiment.make_network())
     steps = train(run, experiment.objective, images, images[:64], epochs=1000, batch_size=64)
     if time.time() > begin:

@@ -9,6 +9,7 @@ from ddpm_utils.data import Dataset
 from ddpm_utils.diffusion import solvers
 from ddpm_utils.diffusion.samplers import MatchedStart, sample
 from ddpm_utils.files import read_csv
+from ddpm_utils.networks.cpu import keep_freed_memory
 from ddpm_utils.training.experiments import LEAN, PUBLISHED, Experiment
 from ddpm_utils.training.run import Run
 from maintenance.benchmarks.networks import BATCH
@@ -33,6 +34,7 @@ def time_to_quality() -> Section:
     few = table[table.calls < LOW_BETA.T].sort_values(["calls", "fid"])
     enough = few[few.fid <= 1.05 * full.fid]
     good = enough.iloc[0] if len(enough) else few.loc[few.fid.idxmin()]
+    keep_freed_memory()
     network, schedule = LOW_BETA.load_decoder("shipped").network, LOW_BETA.noise_schedule
     start = MatchedStart(LOW_BETA.load_data().train.images, schedule)
     rows, seconds = [], []

@@ -19,6 +19,7 @@ from ddpm_utils.batch.notebooks import numbered
 from ddpm_utils.data import PROJECT
 from ddpm_utils.diffusion.samplers import sample
 from ddpm_utils.diffusion.solvers import METHODS
+from ddpm_utils.networks.cpu import keep_freed_memory
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.loop import train
 from ddpm_utils.training.objectives import NoisePrediction
@@ -34,6 +35,7 @@ def use_memory(task: str, network: str, amount: int) -> float:
         task: "train" (amount: steps, with a validation after every 60), "images" (amount: to sample, 5 calls each) or
             "calls" (amount: network calls for one batch).
     """
+    keep_freed_memory()
     experiment = Experiment(network=network, dataset="mnist")
     model, schedule, digits = experiment.make_network(), experiment.noise_schedule, experiment.load_data()
     if task == "train":

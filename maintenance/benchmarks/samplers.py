@@ -8,6 +8,7 @@ from diffusers import DDIMScheduler, DDPMScheduler, DPMSolverMultistepScheduler
 
 from ddpm_utils import randomness
 from ddpm_utils.diffusion import samplers, solvers
+from ddpm_utils.networks.cpu import keep_freed_memory
 from ddpm_utils.training.experiments import Experiment
 from maintenance.benchmarks.race import Run
 
@@ -21,6 +22,7 @@ def sampler_loops(batch: int) -> dict[str, Run]:
     Args:
         batch: images.
     """
+    keep_freed_memory()
     experiment = Experiment()
     network, schedule = experiment.make_network().eval(), experiment.noise_schedule
     z = torch.randn(batch, 1, 28, 28)

@@ -10,16 +10,16 @@ from ddpm_utils import checkpoints
 from ddpm_utils.evaluation.recorded import NORMS
 from ddpm_utils.evaluation.sight import sight, starts
 from ddpm_utils.files import read_csv, write_json
+from ddpm_utils.plots.explanations import LAYER_NORMS
 from ddpm_utils.training.experiments import PUBLISHED, Experiment
 from ddpm_utils.training.run import read_history
 from maintenance.records.shipping import named_data, ship_weights
 
-OPTIONS = {"cnn": "(C, 28, 28)", "cnn_plane_norm": "(28, 28)", "cnn_no_norm": "none"}
 EPOCHS = 3
 RUN_NAME = "three-epochs"
 EXPERIMENTS = [
     Experiment(**PUBLISHED["low β"], network=network, dataset="mnist", epochs=EPOCHS, run_name=RUN_NAME)
-    for network in OPTIONS
+    for network in LAYER_NORMS
 ]
 
 
@@ -42,10 +42,10 @@ def record_norms(on_progress: Callable[[str], None] = print) -> Path:
             ship_weights(experiment, bits=16, history=False)
         decoder = experiment.load_decoder("run" if experiment is EXPERIMENTS[0] else "shipped")
         epochs = decoder.description["epoch"]
-        on_progress(f"{OPTIONS[experiment.network]}, {epochs} epochs: {decoder.source}")
+        on_progress(f"{LAYER_NORMS[experiment.network]}, {epochs} epochs: {decoder.source}")
         shipped = experiment.shipped_folder / "losses.csv"
         history = read_csv(shipped).itertuples() if experiment is finished else read_history(experiment.run_folder)
-        entries[f"{OPTIONS[experiment.network]}, {epochs} epochs"] = {
+        entries[f"{LAYER_NORMS[experiment.network]}, {epochs} epochs"] = {
             "network": experiment.network,
             "weights": decoder.description | {"sha256": checkpoints.digest(decoder.network.state_dict())},
             "data sha256": dataset.sha256,

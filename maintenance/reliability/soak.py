@@ -25,7 +25,7 @@ from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.files import Ledger, write_bytes
 from ddpm_utils.lab.canvas import Blit
 from ddpm_utils.lab.images import NoisyDigits
-from ddpm_utils.plots.images import BLUE, mosaics, to_png
+from ddpm_utils.plots.images import BLUE, mosaics, styled, to_png
 from ddpm_utils.training.experiments import Experiment
 from maintenance.report import Section, Verdict
 
@@ -83,6 +83,7 @@ def growth(readings: pd.DataFrame) -> dict[str, float]:
     return {name: float(last[name].median() - second[name].median()) for name in ("MB", "files", "threads")}
 
 
+@styled()
 def plot(readings: pd.DataFrame) -> Figure:
     """Memory, open files and threads over time."""
     figure, axes = plt.subplots(3, 1, figsize=(7, 4.6), sharex=True, height_ratios=[2, 1, 1])

@@ -70,6 +70,7 @@ def test_stopping_leaves_no_process_behind(tmp_path):
         next(events)
         kernel = kernels()["one"]
         assert kernel.environ()["OMP_NUM_THREADS"] == "2"
+        assert "GLIBC_TUNABLES" in kernel.environ()  # it keeps freed memory
     _, alive = psutil.wait_procs([kernel], timeout=5)
     assert alive == []
     assert not find(chain(tmp_path / "one")[0])

@@ -9,6 +9,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from ddpm_utils.plots.images import styled
+
 SIDE, GAP = 28, 1
 
 
@@ -21,7 +23,8 @@ class Reading:
     """
 
     def __init__(self, png: bytes, figure: Figure):
-        FigureCanvasAgg(figure).draw()
+        with styled():
+            FigureCanvasAgg(figure).draw()
         figure.set_layout_engine("none")
         self.pixels = np.asarray(PIL.Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
         width, height = figure.canvas.get_width_height()

@@ -16,10 +16,11 @@ from ddpm_utils.evaluation.losses import Sizes
 from ddpm_utils.evaluation.samples import one_step_short
 from ddpm_utils.files import to_images
 from ddpm_utils.plots import explanations
+from ddpm_utils.plots.explanations import LAYER_NORMS
 from ddpm_utils.randomness import Noise
 from ddpm_utils.training.base import Decoder
 from ddpm_utils.training.experiments import PUBLISHED, Experiment
-from maintenance.records import norms, table_1
+from maintenance.records import table_1
 
 SMALL = Sizes(
     profile=16,
@@ -146,11 +147,12 @@ def test_samples_are_counted_and_compared(explained):
 def norm_entries(digits) -> dict[str, dict]:
     """Of untrained networks."""
     entries = {}
-    for network, option in norms.OPTIONS.items():
+    for network, option in LAYER_NORMS.items():
         experiment = Experiment(network=network)
         decoder = Decoder(experiment.make_network().requires_grad_(False).eval(), {}, "")
         entries[f"{option}, 0 epochs"] = {
             "network": network,
+            "weights": {"epoch": 0},
             "sight": sight.sight(experiment, digits, decoder, images=16),
             "starts": sight.starts(experiment, digits, decoder, samples=12, calls=2),
         }
@@ -165,7 +167,7 @@ def test_an_untrained_plane_norm_sees_the_clock_through_borders_only(norm_entrie
 
 def test_what_is_shipped_tells_the_same():
     entries = recorded.load_norms()
-    assert {entry["network"] for entry in entries.values()} == set(norms.OPTIONS)
+    assert {entry["network"] for entry in entries.values()} == set(LAYER_NORMS)
     plane = next(entry for entry in entries.values() if entry["network"] == "cnn_plane_norm")
     assert plane["sight"]["clock"]["circular padding"] < 1e-4
     assert plane["starts"]["from"]["standard"]["background"] > 2 * plane["starts"]["from"]["matched"]["background"]

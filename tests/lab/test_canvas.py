@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from ddpm_utils.lab.canvas import Blit, Rows, moves, moving_title
+from ddpm_utils.plots.images import styled
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -19,7 +20,8 @@ def drawn(figure) -> np.ndarray:
     """All of a figure but its title, drawn by matplotlib."""
     content = io.BytesIO()
     figure._suptitle.set_visible(False)
-    figure.savefig(content, format="png")
+    with styled():
+        figure.savefig(content, format="png")
     figure._suptitle.set_visible(True)
     return pixels(content.getvalue())
 
@@ -27,10 +29,11 @@ def drawn(figure) -> np.ndarray:
 @pytest.fixture
 def picture():
     """A line that moves, over one that stays, and images under a title."""
-    figure, (left, right) = plt.subplots(1, 2, figsize=(4, 2))
-    left.plot([0, 1], [0, 1], color="black")
-    line = moves(left.plot([0, 1], [1, 0], color="red")[0])
-    title, rows = moving_title(figure), Rows(right, 2, 3, ["above", "below"])
+    with styled():
+        figure, (left, right) = plt.subplots(1, 2, figsize=(4, 2))
+        left.plot([0, 1], [0, 1], color="black")
+        line = moves(left.plot([0, 1], [1, 0], color="red")[0])
+        title, rows = moving_title(figure), Rows(right, 2, 3, ["above", "below"])
 
     def draw(height: float, images):
         line.set_ydata([height, height])

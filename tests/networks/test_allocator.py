@@ -1,15 +1,16 @@
+import os
 import platform
 import subprocess
 import sys
 
 import pytest
 
-from ddpm_utils.networks.cpu import keep_freed_memory
+from ddpm_utils.networks.cpu import TUNABLES, keep_freed_memory
+from ddpm_utils.training.experiments import Experiment
 
-CODE = """
+FAULTS = """
 import resource
 import torch
-from ddpm_utils.allocator import keep_freed_memory
 
 def faults():
     for _ in range(20):
@@ -19,17 +20,33 @@ def faults():
         torch.ones(2**24)
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
-without = faults()
-assert keep_freed_memory()
-print(without, faults())
+print(faults())
 """
+KEEP = """
+from ddpm_utils.networks.cpu import keep_freed_memory
+assert keep_freed_memory()
+print(faults())
+"""
+on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 
 
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def run(code: str, **environment: str) -> list[int]:
+    """The numbers that a fresh process prints."""
+    command = [sys.executable, "-c", code]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | environment).stdout
+    return [int(number) for number in printed.split()]
+
+
+@on_glibc
 def test_a_buffer_is_not_fetched_from_the_system_again():
-    printed = subprocess.run([sys.executable, "-c", CODE], capture_output=True, text=True, check=True).stdout
-    without, kept = map(int, printed.split())
+    without, kept = run(FAULTS + KEEP)
     assert without > 1000
+    assert kept < without / 10
+
+
+@on_glibc
+def test_a_process_can_be_started_that_way():
+    (without,), (kept,) = run(FAULTS), run(FAULTS, GLIBC_TUNABLES=TUNABLES)
     assert kept < without / 10
 
 
@@ -39,3 +56,15 @@ def test_other_systems_are_left_alone(monkeypatch):
 
     monkeypatch.setattr("ctypes.CDLL", missing)
     assert keep_freed_memory() is False
+
+
+def test_training_keeps_memory_and_building_a_network_does_not(monkeypatch, digits, output):
+    calls = []
+    monkeypatch.setattr("ddpm_utils.training.base.keep_freed_memory", lambda: calls.append("kept"))
+    experiment = Experiment()
+    experiment.make_network()
+    experiment.load_decoder("shipped")
+    run = experiment.open_run(digits)
+    assert calls == []
+    experiment.train(run, digits)
+    assert calls == ["kept"]

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ddpm_utils.networks.cnn import CNN
-from ddpm_utils.networks.cpu import LEAST_BATCH, SpectralConv2d, with_spectral_convolutions
+from ddpm_utils.networks.cpu import LEAST_BATCH, SpectralConv2d, is_same_convolution, with_spectral_convolutions
 
 
 def random(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -77,11 +77,26 @@ def test_falls_back_to_direct_convolution(mode):
 
 @pytest.mark.parametrize(
     "options",
-    [{"stride": 2}, {"dilation": 2}, {"groups": 2}, {"padding": 2}, {"bias": False}, {"padding_mode": "circular"}],
+    [
+        *({"kernel_size": 5}, {"kernel_size": (7, 5)}, {"stride": 2}, {"padding": 2}, {"padding": "same"}),
+        *({"dilation": 2}, {"groups": 2}, {"bias": False}, {"padding_mode": "circular"}),
+    ],
+    ids=str,
 )
 def test_other_convolutions_are_left_alone(options):
-    layer = nn.Sequential(nn.Conv2d(16, 16, 7, **{"padding": 3} | options))
-    assert type(with_spectral_convolutions(layer)[0]) is nn.Conv2d
+    usual = {"kernel_size": 7, "padding": 3}
+    assert is_same_convolution(nn.Conv2d(16, 16, **usual), 7)
+    layer = nn.Conv2d(16, 16, **usual | options)
+    assert not is_same_convolution(layer, 7)
+    assert with_spectral_convolutions(nn.Sequential(layer))[0] is layer
+
+
+def test_other_layers_and_few_channels_are_left_alone():
+    layers = nn.Sequential(nn.ConvTranspose2d(16, 16, 7, padding=3), SpectralConv2d(16, 16, 7), nn.Conv2d(15, 16, 7))
+    assert not any(is_same_convolution(layer, 7) for layer in layers)
+    few = nn.Conv2d(15, 16, 7, padding=3)
+    assert is_same_convolution(few, 7)
+    assert with_spectral_convolutions(nn.Sequential(few))[0] is few
 
 
 def test_replacing_draws_no_random_numbers():

@@ -6,10 +6,21 @@ import pandas as pd
 import PIL.Image
 import pytest
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from matplotlib.colors import to_rgb
 
-from ddpm_utils.plots import curves
-from ddpm_utils.plots.images import BLUE, LINES, alternative_text, image_table, mosaics, show_figure, to_png
+from ddpm_utils.plots import curves, images
+from ddpm_utils.plots.images import (
+    BLUE,
+    LINES,
+    alternative_text,
+    image_table,
+    mosaics,
+    show,
+    show_figure,
+    styled,
+    to_png,
+)
 
 
 def pixels(png: bytes) -> np.ndarray:
@@ -20,7 +31,8 @@ def test_the_palette_keeps_greys_and_colours():
     figure = image_table([torch.linspace(-0.5, 0.5, 784).reshape(1, 1, 28, 28)], title="ramp", size=2)
     figure.axes[0].plot([0, 27], [3, 3], color=BLUE, linewidth=4)
     drawn = io.BytesIO()
-    figure.savefig(drawn, format="png")
+    with styled():
+        figure.savefig(drawn, format="png")
     assert np.abs(pixels(to_png(figure)) - pixels(drawn.getvalue())).max() <= 24
 
 
@@ -45,10 +57,23 @@ def test_the_background_stays_white(colours):
     assert (found[-1, -1] == 255).all()
 
 
-def test_show_saves_a_whole_file(tmp_path, capsys):
+def test_show_saves_a_whole_file_and_prints_nothing_in_a_script(tmp_path, capsys):
     figure = image_table([torch.zeros(8, 1, 28, 28)])
     show_figure(figure, tmp_path / "new", "grid")
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["grid.png"]
+    assert not plt.fignum_exists(figure.number)
+    show([torch.zeros(8, 1, 28, 28)])
+    assert capsys.readouterr().out == ""
+
+
+def test_show_displays_in_a_notebook(monkeypatch):
+    displayed = []
+    monkeypatch.setattr(images, "get_ipython", InteractiveShell)
+    monkeypatch.setattr(images, "display", displayed.append)
+    show([torch.zeros(2, 1, 28, 28)], ["x"])
+    (image,) = displayed
+    assert pixels(image.data).ndim == 3
+    assert image.alt == "x"
 
 
 def test_alternative_text_is_what_stands_in_the_figure():
