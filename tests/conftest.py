@@ -57,7 +57,7 @@ def mnist(mnist_root) -> data.Dataset:
 
 @pytest.fixture
 def output(tmp_path, monkeypatch) -> Path:
-    """Runs and figures are written here."""
+    """Runs are written below it."""
     monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
     return tmp_path
 
