@@ -10,7 +10,6 @@ import pytest
 
 from ddpm_utils.data import PROJECT
 
-pytestmark = pytest.mark.slow
 TEN_LINES = """
 import torch
 import ddpm_utils as ddpm
