@@ -18,6 +18,8 @@ from ddpm_utils.files import CheckpointError
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one subcommand; errors a user can mend are one sentence and exit status 1."""
+    if not sys.flags.safe_path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())  # as with `python -m ddpm_utils`: networks of the user's own are found here
     parser = argparse.ArgumentParser(prog="ddpm", description="Diffusion models on a laptop: notebooks, no GPU needed.")
     parser.add_argument("--version", action="version", version=f"ddpm-utils {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")

@@ -71,14 +71,21 @@ def load_network(path: Path, network: nn.Module, /, **expected) -> dict:
     return description
 
 
-def compress(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights rounded to 8 bits, a quarter of their size: int8, and a scale for each output channel beside them.
+def compress(tensors: dict[str, Tensor], bits: int = 8) -> dict[str, Tensor]:
+    """Round weights, so that they take a half or a quarter of their size. See `expand` for the way back.
 
-    Vectors, which are small, become float16. See `expand` for the way back.
+    Args:
+        bits: 16 for float16; 8 for int8, with a scale for each output channel beside them, and float16 for vectors,
+            which are small.
+
+    Raises:
+        ValueError: if bits is neither.
     """
+    if bits not in (8, 16):
+        raise ValueError(f"bits must be 8 or 16, not {bits}.")
     rounded = {}
     for name, tensor in tensors.items():
-        if tensor.ndim < 2:
+        if bits == 16 or tensor.ndim < 2:
             rounded[name] = tensor.half()
             continue
         scale = tensor.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
@@ -88,7 +95,7 @@ def compress(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def expand(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What `compress` rounded, in float32 again; other tensors are left as they are."""
+    """Return what `compress` rounded to 8 bits in float32 again; other tensors are left as they are."""
     expanded = {name: tensor for name, tensor in tensors.items() if not name.endswith(SCALE)}
     for name in expanded.keys() & {name.removesuffix(SCALE) for name in tensors if name.endswith(SCALE)}:
         scale = tensors[name + SCALE]

@@ -1,18 +1,15 @@
 """What each subcommand of `ddpm` does; see `__main__`. Imports that take seconds wait until they are needed."""
 
-import contextlib
 import os
 import re
 import shutil
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
 from ddpm_utils.data import RESOURCES, output
 
-PAUSE = 20  # seconds for which a sweep does not write its results again, per second that writing them took
 UNSUITED = ["@jupyter/nbgrader", "@jupyter-notebook/lab-extension"]  # JupyterLab's, which Voilà could not start
 
 
@@ -31,7 +28,7 @@ def run(values: dict) -> int:
         experiment.table_path.unlink(missing_ok=True)
     chains = main_job(experiments, runs, values)
     workers = min(cores(), len(chains))
-    failures = follow(on_processes(chains, workers, cores() // workers), Board(chains, workers))
+    failures = Board(chains, workers).follow(on_processes(chains, workers, cores() // workers))
     paths = write_table(rows_of(experiments), runs)
     print(f"\n{paths[1].read_text(encoding='utf-8')}")
     print("Tables:    ", *[relative(path) for path in paths])
@@ -57,22 +54,13 @@ def sweep(
     """
     from ddpm_utils.batch.engines import cores, on_dask, on_processes
     from ddpm_utils.batch.grid import read_grid
-    from ddpm_utils.batch.jobs import find
     from ddpm_utils.batch.progress import Board
-    from ddpm_utils.batch.sweep import is_done, plan, prospects, write_results
+    from ddpm_utils.batch.sweep import Results, is_complete, plan, prospects, seconds_of
     from ddpm_utils.data import output
 
     name = Path(grid).stem
-    if not re.match(r"[A-Za-z0-9]", name):
-        raise ValueError(
-            f"the grid's name must begin with a letter or digit, since a folder is named after it, not {name!r}."
-        )
-    if workers is not None and workers < 1:
-        raise ValueError(f"--workers must be at least 1, not {workers}.")
-    if not 1 <= threads <= cores():
-        raise ValueError(f"--threads must be in 1…{cores()}, the cores, not {threads}.")
-    if threads > 1 and (dask or scheduler):
-        raise ValueError("--threads is for processes; on Dask each experiment has one.")
+    on_a_cluster = dask or bool(scheduler)
+    _check_options(name, workers, threads, cores(), on_a_cluster)
     folder = output().resolve() / "data" / "runs" / name
     entries = read_grid(Path(grid))
     chains = plan(entries, folder)
@@ -82,40 +70,21 @@ def sweep(
         print(*prospects(chains), sep="\n")
         return 0
     chosen = chains if only is None else [chains[only - 1]]
-    waiting = [chain for chain in chosen if not all(is_done(job) for job in chain)]
+    waiting = [chain for chain in chosen if not is_complete(chain)]
     print(f"Experiments in the grid: {len(chains)}, to be executed: {len(waiting)}.", flush=True)
-    workers = workers or max(1, min(cores() // threads, len(waiting)))
-    took: dict[str, list[float]] = {}
-    for job in (job for chain in chains if chain not in waiting for job in chain if is_done(job)):
-        took.setdefault(job.notebook, []).append(find(job)["seconds"])
-
-    last = {chain[-1].notebook for chain in chains}
-    again = 0.0  # when the results are written the next time: of many experiments that takes a while
-
-    def keep(event) -> None:
-        nonlocal again
-        started = time.monotonic()
-        if event.notebook in last and started >= again:
-            try:
-                write_results(entries, chains, folder)
-            except Exception as error:  # the experiments go on; at the end it is tried again
-                print(f"The results could not be written ({error}).", file=sys.stderr)
-            again = time.monotonic() + PAUSE * (time.monotonic() - started)
-
-    failures = []
+    results = Results(entries, chains, folder)
     if waiting:
-        say = partial(print, flush=True)
-        if dask or scheduler:
-            events = on_dask(waiting, workers, scheduler, say)
+        workers = workers or max(1, min(cores() // threads, len(waiting)))
+        if on_a_cluster:
+            events = on_dask(waiting, workers, scheduler, partial(print, flush=True))
         else:
             events = on_processes(waiting, workers, threads)
-        failures = follow(events, Board(waiting, workers, took), keep)
-    for failure in failures:
-        print(f"FAILED      {failure.experiment} / {failure.notebook}, {failure.message}")
+        board = Board(waiting, workers, seconds_of(chain for chain in chains if chain not in waiting))
+        for failure in board.follow(events, results.update):
+            print(f"FAILED      {failure.experiment} / {failure.notebook}, {failure.message}")
     print("Notebooks: ", relative(folder))
-    print("Results:   ", *[relative(path) for path in write_results(entries, chains, folder)])
-    complete = all(is_done(job) for chain in chosen for job in chain)
-    return 0 if complete else 1
+    print("Results:   ", *[relative(path) for path in results.write()])
+    return 0 if all(is_complete(chain) for chain in chosen) else 1
 
 
 def grid_path(grid: str) -> str:
@@ -123,15 +92,18 @@ def grid_path(grid: str) -> str:
     return grid if Path(grid).exists() or not (RESOURCES / grid).exists() else str(RESOURCES / grid)
 
 
-def follow(events, board, on_done=lambda event: None) -> list:
-    """Show the events of a sweep as they come; returns those of the jobs that failed."""
-    from rich.console import Console
-
-    from ddpm_utils.batch.progress import show
-
-    with contextlib.closing(events):  # its workers stop when we do
-        show(events, board, Console(), on_done)
-    return board.failures
+def _check_options(name: str, workers: int | None, threads: int, cores: int, on_a_cluster: bool) -> None:
+    """Refuse a grid's name and options of `sweep` that are not allowed."""
+    if not re.match(r"[A-Za-z0-9]", name):
+        raise ValueError(
+            f"the grid's name must begin with a letter or digit, since a folder is named after it, not {name!r}."
+        )
+    if workers is not None and workers < 1:
+        raise ValueError(f"--workers must be at least 1, not {workers}.")
+    if not 1 <= threads <= cores:
+        raise ValueError(f"--threads must be in 1…{cores}, the cores, not {threads}.")
+    if threads > 1 and on_a_cluster:
+        raise ValueError("--threads is for processes; on Dask each experiment has one.")
 
 
 def lab() -> int:

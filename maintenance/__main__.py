@@ -11,14 +11,14 @@ from ddpm_utils.__main__ import add_command, execute
 
 def benchmarks(parts: list[str]) -> None:
     """Measure speed, memory and quality per minute beside other implementations: maintenance/benchmarks/results.md."""
-    from maintenance.benchmarks import run
+    from maintenance.benchmarks.commands import run
 
     run(parts)
 
 
 def reliability(command: str, parts: list[str]) -> None:
     """Inject faults, repeat results, mutate the code, or run for half an hour: maintenance/reliability/<command>.md."""
-    from maintenance.reliability import run
+    from maintenance.reliability.commands import run
 
     run(command, parts)
 

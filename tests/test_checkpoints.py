@@ -101,7 +101,7 @@ def test_no_permission_leaves_the_old_file(path, monkeypatch):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     before = path.read_bytes()
-    monkeypatch.setattr(checkpoints.tempfile, "mkstemp", denied)
+    monkeypatch.setattr(files.tempfile, "mkstemp", denied)
     with pytest.raises(CheckpointError, match=r"could not be saved \(Permission denied\)"):
         checkpoints.save(path, {}, {})
     assert path.read_bytes() == before
@@ -162,6 +162,15 @@ def test_weights_of_8_bits_are_within_half_a_step(tmp_path):
         steps = weights[name].flatten(1).abs().amax(1) / 127 if tensor.ndim > 1 else weights[name].abs() / 512
         error = (tensor - weights[name]).abs().reshape(len(tensor), -1).amax(1)
         assert (error <= steps / 2 * 1.001).all(), name
+
+
+def test_weights_of_16_bits_are_float16_and_other_numbers_of_bits_are_refused():
+    weights = CNN().state_dict()
+    rounded = checkpoints.compress(weights, bits=16)
+    assert list(rounded) == list(weights)
+    assert all(torch.equal(rounded[name], weights[name].half()) for name in weights)
+    with pytest.raises(ValueError, match=r"bits must be 8 or 16, not 4\."):
+        checkpoints.compress(weights, bits=4)
 
 
 def test_expand_leaves_other_tensors_alone():

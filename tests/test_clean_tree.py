@@ -15,7 +15,7 @@ COMMANDS = """
 import os, subprocess, sys
 import nbformat
 from nbclient import NotebookClient
-from few_digits import load, load_few
+from tests.few_digits import load, load_few
 from ddpm_utils import commands, data
 from ddpm_utils.__main__ import main
 from ddpm_utils.batch import sweep
@@ -67,8 +67,7 @@ def repository(tmp_path) -> Path:
 def test_no_command_changes_a_tracked_file(repository, tmp_path):
     (tmp_path / "tiny.yaml").write_text(GRID, encoding="utf-8")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DDPM_")}
-    paths = os.pathsep.join([str(repository), str(repository / "tests")])
-    environment |= {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    environment |= {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", COMMANDS, str(tmp_path / "tiny.yaml")]
     done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]

@@ -10,7 +10,6 @@ The keys of an experiment are those of `Experiment`, or of `RestorationExperimen
 """
 
 import dataclasses
-import re
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,10 +21,10 @@ from ddpm_utils.batch.notebooks import parameters_of
 from ddpm_utils.batch.parameters import problem
 from ddpm_utils.training.base import TrainingSetup
 from ddpm_utils.training.experiments import Experiment, RestorationExperiment, make_experiment
+from ddpm_utils.training.parameters import ParameterError
 
 PART_2 = "05_custom_degradation"  # the one for restorations
 KEYS = ("experiments", "notebooks")
-AT_FAULT = re.compile(r"there is no parameter '(\w+)'|(\w+) ")  # begins each sentence of an experiment's errors
 RESERVED = {"run_name": "a sweep gives each run a folder of its own", "resume": "a sweep always resumes"}
 EXPERIMENTAL = {field.name for kind in (Experiment, RestorationExperiment) for field in dataclasses.fields(kind)}
 
@@ -93,15 +92,11 @@ def _combinations(entry: dict, problems: list[str]) -> list[dict]:
 
 
 def _try(values: dict, problems: list[str]) -> TrainingSetup | None:
-    """The experiment; or all that is wrong with it: after each problem it is tried without the value at fault."""
+    """The experiment; or all that is wrong with it."""
     try:
         return make_experiment(values)
-    except (ValueError, TypeError) as error:
-        problems.append(str(error))
-        named = AT_FAULT.match(str(error))
-        at_fault = named and named[named.lastindex]
-    if at_fault in values:
-        _try({name: value for name, value in values.items() if name != at_fault}, problems)
+    except ParameterError as error:
+        problems += [sentence for _, sentence in error.problems]
     return None
 
 

@@ -12,6 +12,7 @@ from ddpm_utils.diffusion.samplers import ancestral
 from ddpm_utils.diffusion.schedules import LARGEST_T, NoiseSchedule
 from ddpm_utils.diffusion.solvers import METHODS, Method, fewest_calls
 from ddpm_utils.training.base import WEIGHTS
+from ddpm_utils.training.parameters import ParameterError
 
 MOST_IMAGES = 60_000  # of MNIST in training; parts of a data set have fewer
 OWN: dict[str, dict[str, range | tuple[str, ...] | type]] = {
@@ -50,12 +51,11 @@ def check_parameters(
             left.
 
     Raises:
-        ValueError: if one is not allowed; the sentence names the parameter, the value and what is.
+        ParameterError: if one is not allowed; each sentence names the parameter, the value and what is.
     """
-    for name, value in values.items():
-        wrong = problem(notebook, name, value, dataset, schedule)
-        if wrong:
-            raise ValueError(f"{name} {wrong}")
+    found = {name: problem(notebook, name, value, dataset, schedule) for name, value in values.items()}
+    if any(found.values()):
+        raise ParameterError((name, f"{name} {wrong}") for name, wrong in found.items() if wrong)
 
 
 def problem(

@@ -1,27 +1,28 @@
-"""How far a sweep is: a live table in a terminal, plain lines elsewhere."""
+"""How far a sweep is: a live display in a terminal, plain lines elsewhere."""
 
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Generator, Mapping, Sequence
+from datetime import timedelta
 from statistics import mean
+from typing import Any
 
 from rich.console import Console
-from rich.live import Live
-from rich.table import Table
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Column
 from rich.text import Text
 
 from ddpm_utils.batch.jobs import Chain, Event
 
-ENDED = ("done", "kept", "failed")
 
-
-class Board:
-    """What is known of all jobs, from the events so far.
+class Board(Progress):
+    """Show what is known of all jobs from the events so far: a row for all of them, and one for each that runs.
 
     Args:
         chains: the jobs to be executed.
         workers: at a time.
         took: notebook → the seconds that earlier executions took.
-        clock: in seconds.
+        console: where to show it; without a terminal there are only the lines of `follow`.
+        options: of `rich.progress.Progress`.
     """
 
     def __init__(
@@ -29,102 +30,93 @@ class Board:
         chains: Sequence[Chain],
         workers: int,
         took: Mapping[str, Sequence[float]] | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        console: Console | None = None,
+        **options: Any,
     ):
+        console = console or Console()
+        name = TextColumn(
+            "{task.description}", markup=False, table_column=Column(overflow="fold")
+        )  # wraps, so that the rest fits
+        columns = (name, BarColumn(20), TextColumn("{task.fields[reached]}", markup=False), TimeElapsedColumn())
+        super().__init__(*columns, console=console, refresh_per_second=2, disable=not console.is_terminal, **options)
         self.workers = workers
-        self.earlier = took or {}
-        self.clock = clock
-        self.begun = clock()
-        self.events: dict[tuple[str, str], Event | None] = {
-            (job.folder.name, job.notebook): None for chain in chains for job in chain
-        }
-        self.since: dict[tuple[str, str], float] = {}
+        self.took = took or {}
+        jobs = [(job.folder.name, job.notebook) for chain in chains for job in chain]
+        self.all = self.add_task("all experiments", total=len(jobs), reached=self)  # in words whenever it is drawn
+        self.jobs = {job: self.add_task(" / ".join(job), start=False, visible=False, reached="") for job in jobs}
+        self.ended: dict[tuple[str, str], Event] = {}
 
     def add(self, event: Event) -> bool:
         """Take note of an event; returns whether it is the first of a job's run, or its end."""
         key = event.experiment, event.notebook
-        before = self.events[key]
-        if event.state == "running" and before and before.state in ENDED and event.cell > 1:
+        job = self.jobs[key]
+        begins = event.state == "running" and (event.cell == 1 or not self.tasks[job].started)
+        if event.state != "running":
+            self.ended[key] = event
+            self.update(job, visible=False)
+        elif key in self.ended and event.cell > 1:
             return False  # came late
-        self.events[key] = event
-        if event.state == "running" and (key not in self.since or event.cell == 1):
-            self.since[key] = self.clock()
-            return True
-        return event.state in ENDED
-
-    @property
-    def running(self) -> list[Event]:
-        """The last event of each job that runs."""
-        return [event for event in self.events.values() if event and event.state == "running"]
+        else:
+            if begins:
+                self.ended.pop(key, None)  # of a worker that was lost
+                self.reset(job)
+            reached = f"cell {event.cell} of {event.cells}"
+            self.update(job, completed=event.cell - 1, total=event.cells, reached=reached, visible=True)
+        self.update(self.all, completed=len(self.ended))
+        return begins or key in self.ended
 
     @property
     def failures(self) -> list[Event]:
         """The jobs that have failed."""
-        return [event for event in self.events.values() if event and event.state == "failed"]
+        return [event for event in self.ended.values() if event.state == "failed"]
 
     def rest(self) -> float | None:
-        """An estimate of the seconds left, from how long each notebook took so far; None if that is not known."""
-        took = {notebook: list(seconds) for notebook, seconds in self.earlier.items()}
-        for event in self.events.values():
-            if event and event.state in ("done", "kept"):
+        """Estimate the seconds left, from how long each notebook took so far; None if that is not known."""
+        took = {notebook: list(seconds) for notebook, seconds in self.took.items()}
+        for event in self.ended.values():
+            if event.state != "failed":
                 took.setdefault(event.notebook, []).append(event.seconds)
         failed = {event.experiment for event in self.failures}
-        open_jobs = [k for k, e in self.events.items() if k[0] not in failed and not (e and e.state in ENDED)]
-        if any(notebook not in took for _, notebook in open_jobs):
+        left = [key for key in self.jobs if key not in self.ended and key[0] not in failed]
+        if any(notebook not in took for _, notebook in left):
             return None
-        now = self.clock()
-        left = sum(max(0.0, mean(took[key[1]]) - (now - self.since.get(key, now))) for key in open_jobs)
-        return left / min(self.workers, len({experiment for experiment, _ in open_jobs}) or 1)
+        elapsed = {key: self.tasks[self.jobs[key]].elapsed or 0.0 for key in left}
+        seconds = sum(max(0.0, mean(took[key[1]]) - elapsed[key]) for key in left)
+        return seconds / min(self.workers, len({experiment for experiment, _ in left}) or 1)
 
-    def summary(self) -> str:
-        """Jobs that have ended, and the time left, if it is known."""
-        ended = [event for event in self.events.values() if event and event.state in ENDED]
+    def __str__(self) -> str:
+        """How many jobs have ended, and the time left, if it is known."""
         failed = f", {len(self.failures)} failed" if self.failures else ""
         rest = self.rest()
-        left = "" if rest is None else f", about {duration(rest)} left"
-        return f"{len(ended)} of {len(self.events)} notebooks{failed}{left}"
+        left = f", about {clock(rest)} left" if rest else ""
+        return f"{len(self.ended)} of {len(self.jobs)} notebooks{failed}{left}"
 
-    def title(self) -> str:
-        """The summary, and the time since the beginning."""
-        return f"{duration(self.clock() - self.begun)}: {self.summary()}"
+    def follow(self, events: Generator[Event], on_done: Callable[[Event], None] = lambda event: None) -> list[Event]:
+        """Show events as they come; without a terminal, as a line for each start and end. Failures always have a line.
 
-    def __rich__(self) -> Table:
-        table = Table("experiment", "notebook", "cell", "elapsed", title=self.title(), title_justify="left")
-        for event in self.running:
-            elapsed = self.clock() - self.since[event.experiment, event.notebook]
-            table.add_row(event.experiment, event.notebook, f"{event.cell}/{event.cells}", duration(elapsed))
-        for event in self.failures:
-            reason = Text(event.message.splitlines()[0])  # brackets in it are no markup
-            table.add_row(event.experiment, event.notebook, "failed", reason, style="red")
-        return table
+        Args:
+            events: is closed in the end, which stops its workers.
+            on_done: is called after each job that has been executed well.
 
-
-def duration(seconds: float) -> str:
-    """75 → "1:15", 3675 → "1:01:15"."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-
-
-def show(events: Iterable[Event], board: Board, console: Console, on_done: Callable[[Event], None]) -> None:
-    """Show events as they come: a table that stays in place in a terminal, otherwise a line for each start and end.
-
-    Args:
-        on_done: is called after each job that has been executed well.
-    """
-    if console.is_terminal:
-        with Live(board, console=console, refresh_per_second=2, transient=True):
+        Returns:
+            the jobs that have failed.
+        """
+        with contextlib.closing(events), self:
             for event in events:
-                board.add(event)
+                if self.add(event) and (self.disable or event.state == "failed"):
+                    self.console.print(Text(self.line(event)), soft_wrap=True)  # brackets in it are no markup
                 if event.state == "done":
                     on_done(event)
-        console.print(board.title(), highlight=False)
-    else:
-        for event in events:
-            if board.add(event):
-                words = {"running": "started", "done": f"done in {duration(event.seconds)}"}
-                what = f"{event.experiment} / {event.notebook}: {words.get(event.state, event.state)} {event.message}"
-                how_far = "" if event.state == "running" else f" ({board.summary()})"
-                print(f"[{duration(board.clock() - board.begun)}] {what.strip()}{how_far}", flush=True)
-            if event.state == "done":
-                on_done(event)
+        return self.failures
+
+    def line(self, event: Event) -> str:
+        """An event in words, with the time at which it came."""
+        words = {"running": "started", "done": f"done in {clock(event.seconds)}"}
+        what = f"{event.experiment} / {event.notebook}: {words.get(event.state, event.state)} {event.message}"
+        how_far = "" if event.state == "running" else f" ({self})"
+        return f"[{clock(self.tasks[self.all].elapsed or 0.0)}] {what.strip()}{how_far}"
+
+
+def clock(seconds: float) -> str:
+    """75 → "0:01:15"."""
+    return str(timedelta(seconds=round(seconds)))

@@ -7,8 +7,11 @@ imported on the way.
 import ast
 import hashlib
 import json
+import sysconfig
 from collections.abc import Iterable
 from functools import cache
+from importlib import import_module
+from importlib.util import resolve_name
 from pathlib import Path
 
 from ddpm_utils.batch.notebooks import without_exercises
@@ -16,6 +19,7 @@ from ddpm_utils.cold.mixtures import load_partners
 from ddpm_utils.data import load
 from ddpm_utils.evaluation.classifier import SHIPPED as CLASSIFIER
 from ddpm_utils.training.base import TrainingSetup
+from ddpm_utils.training.parameters import NETWORKS
 
 PACKAGE = Path(__file__).resolve().parents[1]
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -24,14 +28,16 @@ DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 def made_of(experiment: TrainingSetup, notebook: str, parameters: dict) -> dict[str, str]:
     """The sha256 of what a notebook's results depend on, by its name.
 
-    "training" is what the trained weights depend on: data, the experiment, the modules that train. A change of, say,
-    a figure's colour changes "code" alone, and costs no training. What is recorded in data/checkpoints and only shown
-    beside the results does not count.
+    "training" is what the trained weights depend on: data, the experiment, the modules that train, and those of a
+    network of the user's own. A change of, say, a figure's colour changes "code" alone, and costs no training. What is
+    recorded in data/checkpoints and only shown beside the results does not count.
     """
     images = _images(experiment.dataset, getattr(experiment, "degradation", "") == "morph")
     shipped = experiment.shipped_folder / "weights.safetensors"
     files = [CLASSIFIER] + [shipped] * (parameters.get("weights", "auto") != "run" and shipped.exists())
-    trained_by = _modules(frozenset({type(experiment).__module__}))
+    own = {} if experiment.network in NETWORKS else own_modules(experiment.network.partition(":")[0])
+    used = {name for code in own.values() for name in imports(ast.parse(code))}
+    trained_by = [_modules(frozenset({type(experiment).__module__, *used})), own]
     settings = experiment.description | {"epochs": experiment.epochs, "learning_rate": experiment.learning_rate}
     return {
         "parameters": sha256(parameters),
@@ -81,6 +87,34 @@ def _offers(folder: str) -> dict[str, str]:
         return {}
     nodes = [node for node in ast.parse(stub.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
     return {alias.name: f"{folder}.{n.module or alias.name}" for n in nodes for alias in n.names}
+
+
+def own_modules(name: str) -> dict[str, str]:
+    """The code, in canonical form, of a module of the user's own and of those that it imports from beside it, by name.
+
+    Of an installed module, only what belongs to the same package counts.
+    """
+    path = Path(str(import_module(name).__file__))
+    root = path.parents[name.count(".") + (path.stem == "__init__")]
+    installed = str(root) in sysconfig.get_paths().values()
+    found: dict[str, str] = {}
+    new = {name}
+    while new:
+        module = new.pop()
+        package, file = root.joinpath(*module.split("."), "__init__.py"), root.joinpath(*module.split("."))
+        path = package if package.exists() else file.with_suffix(".py")
+        top = module.split(".")[0]
+        if module in found or top == PACKAGE.name or not path.exists() or (installed and top != name.split(".")[0]):
+            continue
+        found[module] = canonical(path.read_text(encoding="utf-8"))
+        inside = module if path == package else module.rpartition(".")[0]
+        for node in ast.walk(ast.parse(found[module])):
+            if isinstance(node, ast.Import):
+                new |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                base = resolve_name("." * node.level + (node.module or ""), inside)
+                new |= {base, *(f"{base}.{alias.name}" for alias in node.names)}
+    return found
 
 
 def path_of(module: str) -> Path:

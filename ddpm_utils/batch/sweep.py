@@ -1,13 +1,15 @@
 """The notebooks as a batch: what a grid of experiments executes, and one table of what came out."""
 
 import base64
+import sys
+import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from ddpm_utils.batch.grid import PART_2, Entry
-from ddpm_utils.batch.jobs import Chain, Job, differences, find
+from ddpm_utils.batch.jobs import Chain, Event, Job, differences, find
 from ddpm_utils.batch.parameters import OWN, check_parameters, problem
 from ddpm_utils.batch.provenance import made_of
 from ddpm_utils.data import load, output
@@ -17,6 +19,7 @@ from ddpm_utils.plots.images import to_png
 from ddpm_utils.plots.quality_map import in_words, is_map, quality_map
 from ddpm_utils.training.experiments import Experiment, RestorationExperiment
 
+PAUSE = 20  # seconds for which results are not written again, per second that writing them took
 EVALUATION = "04_evaluation"  # leaves the results
 ABOUT = ("experiment", "source", "protocol")  # of a row, told otherwise in a sweep's table
 SEALED = "results.json"  # all of it once more, sealed
@@ -68,6 +71,19 @@ def is_done(job: Job) -> bool:
     """Whether a job was executed already, with the same code, data and parameters."""
     found = find(job)
     return found is not None and found["made_of"] == job.made_of
+
+
+def is_complete(chain: Chain) -> bool:
+    """Whether all jobs of an experiment are done."""
+    return all(is_done(job) for job in chain)
+
+
+def seconds_of(chains: Iterable[Chain]) -> dict[str, list[float]]:
+    """How long the jobs that are done took, by notebook."""
+    took: dict[str, list[float]] = {}
+    for job in (job for chain in chains for job in chain if is_done(job)):
+        took.setdefault(job.notebook, []).append(find(job)["seconds"])
+    return took
 
 
 def prospects(chains: Iterable[Chain]) -> list[str]:
@@ -161,6 +177,29 @@ def write_results(entries: Sequence[Entry], chains: Sequence[Chain], folder: Pat
         if folder / name not in paths:
             (folder / name).unlink(missing_ok=True)  # of other code, or another grid
     return paths
+
+
+class Results:
+    """The results of a sweep, which are written again as experiments end: seldom, if that takes long."""
+
+    def __init__(self, entries: Sequence[Entry], chains: Sequence[Chain], folder: Path):
+        self.sweep = entries, chains, folder
+        self.last = {chain[-1].notebook for chain in chains}
+        self.due = 0.0  # when they are to be written again
+
+    def write(self) -> list[Path]:
+        """See `write_results`."""
+        return write_results(*self.sweep)
+
+    def update(self, event: Event) -> None:
+        """Write the results if an experiment has ended, unless they were written just now."""
+        started = time.monotonic()
+        if event.notebook in self.last and started >= self.due:
+            try:
+                self.write()
+            except Exception as error:  # the experiments go on; at the end it is tried again
+                print(f"The results could not be written ({error}).", file=sys.stderr)
+            self.due = time.monotonic() + PAUSE * (time.monotonic() - started)
 
 
 def write_table(table: pd.DataFrame, folder: Path, picture: bytes = b"", words: str = "") -> list[Path]:

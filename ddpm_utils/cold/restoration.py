@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ddpm_utils.cold.degradations import Degradation
 from ddpm_utils.cold.samplers import ALGORITHMS, Rule, estimated, fresh
-from ddpm_utils.diffusion.samplers import Latent
+from ddpm_utils.diffusion.samplers import Latent, joined
 from ddpm_utils.randomness import Noise, generator_for
 from ddpm_utils.shapes import Images, Network
 
@@ -82,7 +82,8 @@ def restore(
     for name, value, allowed in (("algorithm", algorithm, ALGORITHMS), ("rule", rule, RULES)):
         if value not in allowed:
             raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
-    images, kept = [], {t: [] for t in keep}
+    images: list[Tensor] = []
+    kept: dict[int, list[Latent]] = {t: [] for t in keep}
     for first in range(0, len(z), BATCH):
         part = slice(first, first + BATCH)
         noise = Noise(range(first, first + len(z[part])))
@@ -90,13 +91,11 @@ def restore(
         walk = ALGORITHMS[algorithm](
             network, degradation, z[part], (contexts | {"fresh": fresh(noise)})[rule], noise, steps=steps, sigma=sigma
         )
-        latent = None
         for latent in walk:
             if latent.t in kept:
                 kept[latent.t].append(latent)
         images.append(latent.z)
-    joined = {t: Latent(t, *(torch.cat(v) for v in list(zip(*found, strict=True))[1:])) for t, found in kept.items()}
-    return torch.cat(images), joined
+    return torch.cat(images), {t: joined(found) for t, found in kept.items()}
 
 
 def there_and_back(

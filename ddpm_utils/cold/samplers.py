@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from ddpm_utils.cold.degradations import Degradation
-from ddpm_utils.diffusion.samplers import Latent, estimate
+from ddpm_utils.diffusion.samplers import Latent, estimate, fresh_noise
 from ddpm_utils.randomness import Noise
 from ddpm_utils.shapes import Network
 
@@ -68,7 +68,7 @@ def cold_1(
         x_hat = estimate(restore, z, t / degradation.T)
         z = degradation(x_hat, s, chosen(context, z, x_hat, t))
         if sigma and s > 0:
-            z = z + sigma * noise().to(z)
+            z = z + sigma * fresh_noise(noise, z)
         yield Latent(s, z, x_hat)
 
 

@@ -32,7 +32,8 @@ Values = Float64[np.ndarray, "..."] | np.float64
 
 def log_normal(value: ArrayLike, mean: ArrayLike, deviation: ArrayLike) -> Values:
     """log N(value; mean, deviation²); the three broadcast."""
-    scaled = (np.asarray(value, dtype=np.float64) - mean) / deviation
+    value, mean, deviation = (np.asarray(number, dtype=np.float64) for number in (value, mean, deviation))
+    scaled = (value - mean) / deviation
     return -0.5 * scaled**2 - np.log(deviation) - 0.5 * math.log(2 * math.pi)
 
 

@@ -36,9 +36,25 @@ class Latent(NamedTuple):
     x_hat: Float[Tensor, "batch 1 28 28"]  # the clean image guessed on the way, from z_{t+1}
 
 
+def joined(parts: Sequence[Latent]) -> Latent:
+    """The latents of several batches at one t, as one."""
+    return Latent(parts[0].t, torch.cat([part.z for part in parts]), torch.cat([part.x_hat for part in parts]))
+
+
 def estimate(network: Network, z: Tensor, time: float) -> Tensor:
     """The network's estimate at one time, t/T, for the whole batch."""
     return network(z, torch.full((len(z),), float(time), dtype=z.dtype, device=z.device))
+
+
+def fresh_noise(noise: Noise | None, z: Tensor) -> Tensor:
+    """The next ε of every image, in z's type and on its device.
+
+    Raises:
+        ValueError: if there is no noise to draw from.
+    """
+    if noise is None:
+        raise ValueError("noise must be given, such as Noise(range(len(z))), since this sampler adds noise on its way.")
+    return noise().to(z)
 
 
 def remove(z: Tensor, g: Tensor, amount: float, scale: float) -> Tensor:
@@ -77,7 +93,7 @@ def ancestral(
         x_hat = remove(z, g, deviation[t], signal[t])
         z = remove(z, g, beta[t] / deviation[t], kept[t])
         if t > 1:
-            z.add_(noise().to(z), alpha=float(sigma[t]))
+            z.add_(fresh_noise(noise, z), alpha=float(sigma[t]))
         yield Latent(t - 1, z, x_hat)
 
 
@@ -119,7 +135,7 @@ def ddim(
         x_hat = remove(z, g, deviation[t], signal[t])
         z = (float(signal[t - 1]) * x_hat).add_(g, alpha=float(np.sqrt(1 - alpha[t - 1] - sigma[t] ** 2)))
         if sigma[t] > 0:
-            z.add_(noise().to(z), alpha=float(sigma[t]))
+            z.add_(fresh_noise(noise, z), alpha=float(sigma[t]))
         yield Latent(t - 1, z, x_hat)
 
 
@@ -183,7 +199,12 @@ def sample_trajectory(
 
     Returns:
         t → latents on the CPU, of all images.
+
+    Raises:
+        ValueError: if a t to keep is not in 0…T−1.
     """
+    if not all(0 <= t < schedule.T for t in keep):
+        raise ValueError(f"keep must hold steps in 0…{schedule.T - 1}, not {list(keep)!r}.")
     seeds = range(seed, seed + (count if z is None else len(z)))
     kept: dict[int, list[Latent]] = {t: [] for t in keep}
     for first in range(0, len(seeds), batch_size):
@@ -195,10 +216,7 @@ def sample_trajectory(
                 kept[latent.t].append(Latent(latent.t, latent.z.cpu(), latent.x_hat.cpu()))
             if on_step:
                 on_step()
-    return {
-        t: Latent(t, torch.cat([part.z for part in parts]), torch.cat([part.x_hat for part in parts]))
-        for t, parts in kept.items()
-    }
+    return {t: joined(parts) for t, parts in kept.items()}
 
 
 def sample(sampler: Sampler, decoder: Network, schedule: NoiseSchedule, **options) -> Images:

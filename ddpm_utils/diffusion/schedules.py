@@ -33,7 +33,7 @@ def _read_only(values: ArrayLike) -> np.ndarray:
     return array
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, init=False)
 class NoiseSchedule:
     """β_t, α_t = ∏_{s≤t}(1−β_s) and the network's clock t/T, for t = 0…T (equation 2).
 
@@ -51,19 +51,19 @@ class NoiseSchedule:
     """
 
     beta: np.ndarray
-    time: np.ndarray | None = None
-    alpha: np.ndarray | None = None
+    time: np.ndarray
+    alpha: np.ndarray
 
-    def __post_init__(self):
-        beta = _read_only(self.beta)
+    def __init__(self, beta: ArrayLike, time: ArrayLike | None = None, alpha: ArrayLike | None = None):
+        beta = _read_only(beta)
         if beta.ndim != 1 or len(beta) < 2 or beta[0] != 0:
             raise ValueError("beta must be a 1-D array over t = 0…T with beta[0] = 0 and T ≥ 1.")
         if not np.all((beta[1:] > 0) & (beta[1:] < 1)):
             raise ValueError("every beta must lie strictly between 0 and 1.")
-        time = _read_only(np.linspace(0, 1, len(beta)) if self.time is None else self.time)
+        time = _read_only(np.linspace(0, 1, len(beta)) if time is None else time)
         if time.shape != beta.shape:
             raise ValueError(f"time must have the shape of beta, {beta.shape}, not {time.shape}.")
-        alpha = _read_only(np.cumprod(1 - beta) if self.alpha is None else self.alpha)
+        alpha = _read_only(np.cumprod(1 - beta) if alpha is None else alpha)
         if alpha.shape != beta.shape or not np.allclose(alpha[1:], alpha[:-1] * (1 - beta[1:]), rtol=1e-3, atol=0):
             raise ValueError("alpha must be the cumulative product of 1 − beta.")
         if alpha[-1] < SMALLEST_ALPHA:
@@ -105,8 +105,9 @@ class NoiseSchedule:
         if isinstance(steps, int | np.integer):
             if not 1 <= steps <= self.T:
                 raise ValueError(f"the number of steps must be in 1…{self.T}, not {steps}.")
-            steps = self._spread(steps, spacing)
-        visited = np.concatenate([[0], np.asarray(steps, dtype=int)])
+            visited = np.append(0, self._spread(steps, spacing))
+        else:
+            visited = np.concatenate([[0], np.asarray(steps, dtype=int)])
         if len(visited) < 2 or visited[-1] > self.T or np.any(np.diff(visited) <= 0):
             raise ValueError(f"steps must increase and lie in 1…{self.T}.")
         beta = self._beta_between(visited)
@@ -149,8 +150,8 @@ def constant(*, beta: float, T: int) -> NoiseSchedule:
     Raises:
         ValueError: if β is not in [1e-9, 1 − 1e-9], T is not an integer in 1…1,000,000, or α_T is below 1e-60.
     """
-    _check_T(T)
-    _check_beta(beta=beta)
+    check_T(T)
+    check_beta(beta=beta)
     return _from_parameters(np.full(T, beta), beta=beta, T=T)
 
 
@@ -161,8 +162,8 @@ def linear(*, beta_min: float = 1e-4, beta_max: float = 0.02, T: int = 1000) -> 
         ValueError: if β_min or β_max is not in [1e-9, 1 − 1e-9], β_min > β_max, T is not an integer in 1…1,000,000, or
             α_T is below 1e-60.
     """
-    _check_T(T)
-    _check_beta(beta_min=beta_min, beta_max=beta_max)
+    check_T(T)
+    check_beta(beta_min=beta_min, beta_max=beta_max)
     if beta_min > beta_max:
         raise ValueError(f"beta_min = {beta_min:g} must not be larger than beta_max = {beta_max:g}.")
     t = np.arange(1, T + 1)
@@ -177,7 +178,7 @@ def cosine(*, T: int = 1000, offset: float = 0.008, beta_clip: float = 0.999) ->
     Raises:
         ValueError: if T is not an integer in 1…1,000,000.
     """
-    _check_T(T)
+    check_T(T)
     f = np.cos(math.pi / 2 * (np.arange(T + 1) / T + offset) / (1 + offset)) ** 2
     return NoiseSchedule(np.concatenate([[0.0], np.minimum(1 - f[1:] / f[:-1], beta_clip)]))
 
@@ -208,14 +209,27 @@ def _from_parameters(beta: np.ndarray, /, **parameters: float) -> NoiseSchedule:
         raise ValueError(f"{names}: {error}") from error
 
 
-def _check_T(T: int) -> None:
+def check_T(T: int) -> None:
+    """Refuse a number of steps that no schedule can have.
+
+    Raises:
+        ValueError: if T is not an integer in 1…1,000,000.
+    """
     if not isinstance(T, int | np.integer) or isinstance(T, bool):
         raise ValueError(f"T must be an integer, not {T!r}.")
     if not 1 <= T <= LARGEST_T:
         raise ValueError(f"T must be in 1…{LARGEST_T}, not {T}.")
 
 
-def _check_beta(**betas: float) -> None:
+def check_beta(**betas: float) -> None:
+    """Refuse a β that no schedule can have.
+
+    Args:
+        betas: by their names.
+
+    Raises:
+        ValueError: if one is not in [1e-9, 1 − 1e-9].
+    """
     for name, value in betas.items():
         if not 0 < value < 1:
             raise ValueError(f"{name} must lie strictly between 0 and 1, not {value!r}.")

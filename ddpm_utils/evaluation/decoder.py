@@ -55,23 +55,10 @@ def evaluate(
     Raises:
         ValueError: if the data set holds fewer images than asked for.
     """
-    test, validation = dataset.test.images, dataset.validation.images
-    most = min(len(test), len(validation))
-    if not 1 <= reconstructions <= len(test):
-        raise ValueError(f"reconstructions must be in 1…{len(test)}, the test images, not {reconstructions}.")
-    if not 4 <= samples <= most:
-        raise ValueError(f"samples must be in 4…{most}, as many as there are real images to compare, not {samples}.")
-    if repeats < 1:
-        raise ValueError(f"repeats must be at least 1, not {repeats}.")
-    if not 0 <= full <= reconstructions:
-        raise ValueError(f"full must be in 0…{reconstructions}, the reconstructions, not {full}.")
+    _check_sizes(dataset, samples, reconstructions, full, repeats)
+    test = dataset.test.images
     classifier, description = load_classifier()
-    inception, without_inception = None, "inception_weights is empty"
-    if inception_weights:
-        try:
-            inception = metrics.inception_extractor(inception_weights)
-        except OSError as error:
-            without_inception = str(error).rstrip(".")
+    inception, inception_said = _load_inception(inception_weights)
     distribution = {
         start: remember(
             f"distribution, {start}, {'with' if inception else 'without'} Inception",
@@ -91,7 +78,7 @@ def evaluate(
             lambda: _reconstruction(experiment, decoder, test[:reconstructions], calls=calls, full=full),
         ),
         "distribution": distribution,
-        "inception": f"not measured: {without_inception}" if inception is None else "measured",
+        "inception": inception_said,
         "features": {
             "network": "digit classifier",
             "layer": "global mean before the last linear layer",
@@ -101,6 +88,29 @@ def evaluate(
         },
         "data sha256": dataset.sha256,
     }
+
+
+def _check_sizes(dataset: Dataset, samples: int, reconstructions: int, full: int, repeats: int) -> None:
+    """Refuse sizes that `evaluate` does not allow for this data set."""
+    test, most = len(dataset.test), min(len(dataset.test), len(dataset.validation))
+    if not 1 <= reconstructions <= test:
+        raise ValueError(f"reconstructions must be in 1…{test}, the test images, not {reconstructions}.")
+    if not 4 <= samples <= most:
+        raise ValueError(f"samples must be in 4…{most}, as many as there are real images to compare, not {samples}.")
+    if repeats < 1:
+        raise ValueError(f"repeats must be at least 1, not {repeats}.")
+    if not 0 <= full <= reconstructions:
+        raise ValueError(f"full must be in 0…{reconstructions}, the reconstructions, not {full}.")
+
+
+def _load_inception(weights: str) -> tuple[Callable[[Tensor], Tensor] | None, str]:
+    """Return the Inception network, or None, and what the result says of it."""
+    if not weights:
+        return None, "not measured: inception_weights is empty"
+    try:
+        return metrics.inception_extractor(weights), "measured"
+    except OSError as error:
+        return None, f"not measured: {str(error).rstrip('.')}"
 
 
 def _test_loss(experiment: Experiment, decoder: Decoder, test: Tensor) -> dict[str, float]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from ddpm_utils import checkpoints, files
 from ddpm_utils.data import RESOURCES
 from ddpm_utils.files import read_csv, read_json
+from ddpm_utils.training.base import SNAPSHOT_EPOCHS
 from ddpm_utils.training.experiments import DEGRADATIONS, LEAN, PUBLISHED, Experiment, RestorationExperiment
 
 RECORDED = [published | decoder for decoder in ({}, LEAN) for published in PUBLISHED.values()]
@@ -22,6 +23,11 @@ class Recorded(NamedTuple):
     losses: pd.DataFrame
     pictures: dict[str, Tensor]
     explained: dict | None
+
+    @property
+    def epochs(self) -> list[int]:
+        """The epochs that there are pictures of, which are named "epoch<n>/…"."""
+        return [epoch for epoch in SNAPSHOT_EPOCHS if epoch <= len(self.losses)]
 
 
 def load_recorded(experiment: Experiment) -> Recorded | None:

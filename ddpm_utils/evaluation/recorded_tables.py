@@ -4,6 +4,7 @@ import pandas as pd
 
 from ddpm_utils.evaluation import recorded
 from ddpm_utils.evaluation.recorded import LARGE_RESTORATION, RECORDED, TRAINED, load_recorded, load_results
+from ddpm_utils.evaluation.restoration import GAUSSIAN
 from ddpm_utils.evaluation.tables import footnotes, table_1, to_markdown
 from ddpm_utils.training.experiments import Experiment, RestorationExperiment
 
@@ -31,10 +32,10 @@ def new_table() -> pd.DataFrame:
     """FID and KID of new images: one row for each recorded degradation, start and algorithm."""
     rows = []
     for experiment, results in _recorded(TRAINED):
-        for name, found in results["new"].items():
-            start, algorithm = name.rsplit(", algorithm ", 1)
-            row = {"degradation": experiment.degradation, "start": start, "algorithm": algorithm}
-            rows.append(row | {key: found[key] for key in ("calls", "FID", "KID", "FID floor")})
+        for found in results["new"]:
+            row = {"degradation": experiment.degradation}
+            columns = ("start", "algorithm", "calls", "FID", "KID", "FID floor")
+            rows.append(row | {column: found[column] for column in columns})
     return pd.DataFrame(rows)
 
 
@@ -52,13 +53,14 @@ def published_pair() -> pd.DataFrame:
     blurs = _recorded([RestorationExperiment("blur"), LARGE_RESTORATION])
     rows = [{"model": "blur", "network": "U-Net", "way back": "published", "epochs": 50} | COURSEWORK["blur"]]
     for experiment, results in blurs:
+        new = {found["algorithm"]: found["FID"] for found in results["new"] if found["start"] == GAUSSIAN}
         for way in ("direct R", "algorithm 2"):
+            restored = results["restored"][way]
             row = {"model": "blur", "network": experiment.network, "way back": way}
-            row |= {"calls": 1 if way == "direct R" else results["calls"]}
+            row |= {"calls": 1 if restored["algorithm"] == "direct" else results["calls"]}
             row |= {"epochs": results["weights"]["epochs"], "minutes": results["minutes"]}
-            row |= {"test loss": results["test loss"]} | _scores(results["restored"][way])
-            new = results["new"].get(f"Gaussian mixture, {way}")
-            rows.append(row | ({"FID, new digits": new["FID"]} if new else {}))
+            row |= {"test loss": results["test loss"]} | _scores(restored)
+            rows.append(row | {"FID, new digits": new.get(restored["algorithm"])})
     rows.append({"model": "DDPM", "network": "U-Net", "way back": "published", "epochs": 50} | COURSEWORK["DDPM"])
     for entry in recorded.load_decoders()["published pair"]:
         row = {"model": "DDPM", "network": entry["network"], "way back": "ancestral"}

@@ -1,6 +1,7 @@
 """What one trained restoration can do: images restored from z_T in each way, new ones from each way to draw z_T."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from ddpm_utils.training.loop import mean_loss
 
 JITTERS = (0.003, 0.01, 0.03)  # of the uniform grey start, in the units of pixels
 SHOWN = 10  # pictures that are kept of each kind
+GREY, GAUSSIAN, OTHERS = "uniform grey, fitted level", "Gaussian mixture", "z_T of other digits"  # starts, by name
 
 
 def ways(degradation: Degradation) -> dict[str, tuple[str, str]]:
@@ -42,13 +44,13 @@ def beginnings(degradation: Degradation, images: Images, *, ablate: bool = False
     if isinstance(degradation, Mixture | GaussianFade):
         return {"a new context": starts.Forgotten(degradation, images)}
     if not isinstance(degradation, Separable):
-        return {"Gaussian mixture": starts.Fitted(degradation, images)}
-    found = {"uniform grey, fitted level": starts.Grey(degradation, images)}
+        return {GAUSSIAN: starts.Fitted(degradation, images)}
+    found = {GREY: starts.Grey(degradation, images)}
     if ablate:
         found["uniform grey, one level"] = starts.Grey(degradation, images, spread=0.0)
         for jitter in JITTERS:
             found[f"uniform grey, jitter {jitter:g}"] = starts.Grey(degradation, images, jitter=jitter)
-    return found | {"Gaussian mixture": starts.Fitted(degradation, images)}
+    return found | {GAUSSIAN: starts.Fitted(degradation, images)}
 
 
 def evaluate_restoration(
@@ -72,6 +74,10 @@ def evaluate_restoration(
         ablate: also make new images from variants of the uniform grey start.
         remember: keeps each part of the result as soon as it is known (see `Ledger`).
 
+    Returns:
+        what JSON can hold; "restored" maps each way back (see `ways`) to its measurements, with "algorithm" and "rule",
+        and z_T itself, "degraded", to its own; "new" lists the measurements of each "start" and "algorithm".
+
     Raises:
         ValueError: if the data set holds fewer than twice so many test images.
     """
@@ -83,19 +89,18 @@ def evaluate_restoration(
     loss, error = remember("loss", lambda: mean_loss(network, experiment.objective, test, seed=experiment.seed))
     result = {"images": images, "calls": min(calls, degradation.T)}
     result |= {"test loss": loss, "test loss standard error": error}
-    result["restored"] = {
-        label: remember(f"restored, {label}", lambda way=way: _restored(experiment, network, judge, way, calls))
-        for label, way in {"degraded": None, **ways(degradation)}.items()
-    }
+    result["restored"] = {"degraded": remember("restored, degraded", lambda: _degraded(experiment, judge))}
+    for label, (algorithm, rule) in ways(degradation).items():
+        restored = partial(_restored, experiment, network, judge, algorithm, rule, calls)
+        about = {"algorithm": algorithm, "rule": rule}
+        result["restored"][label] = about | remember(f"restored, {label}", restored)
     drawn = beginnings(degradation, dataset.train.images[:10_000], ablate=ablate)
-    result["new"] = {
-        f"{name}, algorithm {algorithm}": remember(
-            f"new, {name}, {algorithm}",
-            lambda start=start, algorithm=algorithm: _new(experiment, network, judge, start, algorithm, calls_of_new),
-        )
-        for name, start in {"z_T of other digits": _of_others(degradation, dataset), **drawn}.items()
-        for algorithm in ("1", "2")
-    }
+    result["new"] = []
+    for name, start in {OTHERS: _of_others(degradation, dataset), **drawn}.items():
+        for algorithm in ("1", "2"):
+            new = partial(_new, experiment, network, judge, start, algorithm, calls_of_new)
+            about = {"start": name, "algorithm": algorithm}
+            result["new"].append(about | remember(f"new, {name}, {algorithm}", new))
     return result
 
 
@@ -121,16 +126,19 @@ class Judge:
         return {p: metrics.image_quality(images, x, p) for p in metrics.PROTOCOLS} | {"class kept": kept}
 
 
+def _degraded(experiment: RestorationExperiment, judge: Judge) -> dict:
+    """Quality of the test images' z_T."""
+    z, _ = degrade(experiment.process, judge.originals.images, sigma=experiment.sigma)
+    return judge.quality(z) | judge.distances(z) | {"pictures": to_text(z[:SHOWN])}
+
+
 def _restored(
-    experiment: RestorationExperiment, network: Network, judge: Judge, way: tuple[str, str] | None, calls: int
+    experiment: RestorationExperiment, network: Network, judge: Judge, algorithm: str, rule: str, calls: int
 ) -> dict:
-    """Quality of test images restored in one way (None: left as z_T), and the errors on the way."""
+    """Quality of test images restored in one way, and the errors on the way."""
     degradation, sigma = experiment.process, experiment.sigma
     x = judge.originals.images
     z, context = degrade(degradation, x, sigma=sigma)
-    if way is None:
-        return judge.quality(z) | judge.distances(z) | {"pictures": to_text(z[:SHOWN])}
-    algorithm, rule = way
     steps = visited(degradation.T, calls)
     keep = [0] if algorithm == "direct" else stations(steps, 25)
     images, kept = restore(network, degradation, z, context, algorithm, rule=rule, steps=steps, sigma=sigma, keep=keep)

@@ -19,8 +19,9 @@ from ddpm_utils.evaluation.losses import BATCH
 from ddpm_utils.files import to_text
 from ddpm_utils.randomness import generator_for
 from ddpm_utils.shapes import Images, Network
-from ddpm_utils.training.base import NETWORKS, Decoder
+from ddpm_utils.training.base import Decoder
 from ddpm_utils.training.experiments import Experiment
+from ddpm_utils.training.parameters import find_network
 
 
 def with_circular_padding(network: nn.Module) -> nn.Module:
@@ -101,7 +102,7 @@ def sight(experiment: Experiment, dataset: Dataset, decoder: Decoder, *, images:
             its estimate misses (`mean_error`), also of the best affine decoder.
     """
     schedule = experiment.noise_schedule
-    plain = NETWORKS[experiment.network]()
+    plain = find_network(experiment.network)()
     plain.load_state_dict(decoder.network.state_dict())
     plain.requires_grad_(False).eval()
     networks = {"zero padding": plain, "circular padding": with_circular_padding(plain)}

@@ -1,4 +1,4 @@
-"""Pictures of densities in one dimension that change in place (see `live`). All of them are exact, or by quadrature."""
+"""Pictures of densities in one dimension that change in place (see `canvas`), exact or by quadrature."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Pictures of images that change in place (see `live`): what the notebooks' panels show."""
+"""Pictures of images that change in place (see `canvas`): what the notebooks' panels show."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple

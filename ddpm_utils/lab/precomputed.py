@@ -92,7 +92,7 @@ def reconstructions(
 
 
 def round_trips(
-    restorations: Mapping[str, tuple[Degradation, Decoder, float]], x: Images, *, calls: int = 16, seed: int = 0
+    restorations: Mapping[str, tuple[Degradation, Network, float]], x: Images, *, calls: int = 16, seed: int = 0
 ) -> dict[tuple[str, float, str], RoundTrip]:
     """Each degradation to each of FRACTIONS of its T, and back by each way.
 

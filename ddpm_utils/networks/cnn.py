@@ -17,6 +17,8 @@ class TimeEncoding(nn.Module):
     Frequencies 0 and 2π·1.5^i for i = 0…14; features sin and cos − 1; layers 32→128→128→128→16 with GELU between.
     """
 
+    frequencies: Tensor
+
     def __init__(self, features: int = 16, hidden: int = 128, frequencies: int = 16):
         super().__init__()
         rising = 2 * math.pi * 1.5 ** torch.arange(frequencies - 1, dtype=torch.float64)

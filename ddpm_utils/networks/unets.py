@@ -100,6 +100,8 @@ class LeanUNet(nn.Module):
 class SinusoidalEncoding(nn.Module):
     """t/T → sines and cosines of 1000·t/T at geometric frequencies 1 … 1/10,000 (Vaswani et al. 2017), then an MLP."""
 
+    frequencies: Tensor
+
     def __init__(self, width: int, features: int):
         super().__init__()
         frequencies = torch.exp(-math.log(10_000) * torch.arange(width // 2) / (width // 2))

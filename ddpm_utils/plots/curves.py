@@ -1,4 +1,4 @@
-"""Curves of training, evaluation and sampling, in the style of `plots`. Nothing here computes a result."""
+"""Curves of training, evaluation and sampling, in the style of `images`. Nothing here computes a result."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle, pairwise

@@ -1,12 +1,10 @@
 """What every experiment shares: a network, data, a run folder, training, and the trained weights to be found again."""
 
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
-from functools import partial
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Annotated
 
 import torch
 from accelerate import Accelerator
@@ -15,24 +13,16 @@ from torch import Tensor, nn
 
 from ddpm_utils import checkpoints, data, files
 from ddpm_utils.data import output
-from ddpm_utils.networks.cnn import CNN
 from ddpm_utils.networks.cpu import keep_freed_memory, with_spectral_convolutions
-from ddpm_utils.networks.unets import LeanUNet, UNet
 from ddpm_utils.shapes import Images
 from ddpm_utils.training.loop import LEARNING_RATES, Progress, train
 from ddpm_utils.training.objectives import Objective
+from ddpm_utils.training.parameters import find_network, one_of
 from ddpm_utils.training.run import Run
 
-NETWORKS: dict[str, Callable[[], nn.Module]] = {
-    "cnn": CNN,
-    "cnn_plane_norm": partial(CNN, norm="plane"),
-    "cnn_no_norm": partial(CNN, norm="none"),
-    "lean_unet": LeanUNet,
-    "unet": UNet,
-}
-"""The decoders by name: what the notebooks' `network` parameter may be."""
 WEIGHTS = ("auto", "run", "shipped")
 SNAPSHOT_EPOCHS = (1, 5, 15, 30, 45)
+RateSchedule = Annotated[str, one_of(LEARNING_RATES)]
 
 
 @dataclass(frozen=True)
@@ -55,34 +45,16 @@ class Decoder:
 
 
 class TrainingSetup(ABC):
-    """A frozen dataclass of an experiment's parameters, checked; a subclass says what is trained for.
+    """A frozen dataclass of an experiment's parameters, checked; a subclass says what is trained for."""
 
-    All subclasses have the fields network, dataset, epochs, batch_size, learning_rate, lr_schedule, seed and run_name.
-    """
-
-    choices: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
-    """The fields that take one of a few names, beside those that all experiments have."""
-
-    def __post_init__(self):
-        for field in fields(self):
-            value = getattr(self, field.name)
-            kinds = {str: (str, "text"), int: (int, "an integer"), float: ((int, float), "a number")}[field.type]
-            if not isinstance(value, kinds[0]) or isinstance(value, bool):
-                raise ValueError(f"{field.name} must be {kinds[1]}, not {value!r}.")
-        shared = {"network": NETWORKS, "dataset": data.DATASETS, "lr_schedule": LEARNING_RATES}
-        for name, allowed in (self.choices | shared).items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}.")
-        for name, least in {"epochs": 1, "batch_size": 1, "seed": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be at least {least}, not {getattr(self, name)}.")
-        if self.seed >= 2**63:
-            raise ValueError(f"seed must be less than 2**63, not {self.seed}.")
-        if not 0 < self.learning_rate < 1:
-            raise ValueError(f"learning_rate must lie strictly between 0 and 1, not {self.learning_rate!r}.")
-        if not re.fullmatch(r"(\w[\w.-]{,99})?", self.run_name, re.ASCII):
-            allowed = "at most 100 letters, digits, '-', '_' and '.', and begin with a letter or digit"
-            raise ValueError(f"run_name may hold {allowed}, not {self.run_name!r}.")
+    network: str
+    dataset: str
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    lr_schedule: str
+    seed: int
+    run_name: str
 
     @property
     @abstractmethod
@@ -98,6 +70,11 @@ class TrainingSetup(ABC):
     @abstractmethod
     def slug(self) -> str:
         """A folder's name for what is trained."""
+
+    @property
+    def network_slug(self) -> str:
+        """The network's name in the names of folders, where ":" is not allowed on Windows."""
+        return self.network.replace(":", ".")
 
     @property
     @abstractmethod
@@ -149,7 +126,7 @@ class TrainingSetup(ABC):
         keep_freed_memory()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return with_spectral_convolutions(NETWORKS[self.network]())
+            return with_spectral_convolutions(find_network(self.network)())
 
     def first_network(self) -> nn.Module:
         """The network that a new run begins with."""

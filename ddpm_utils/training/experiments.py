@@ -3,21 +3,22 @@
 A notebook hands its parameters to `Experiment`, which refuses a bad one with a sentence before any work starts.
 """
 
-import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
+from pydantic import field_validator
 from torch import nn
 
 from ddpm_utils import checkpoints
-from ddpm_utils.cold import mixtures
+from ddpm_utils.cold import degradations, mixtures
 from ddpm_utils.cold.degradations import Degradation, DownSampling, GaussianBlur, HeatBlur, RowColumnAveraging
-from ddpm_utils.cold.mixtures import load_partners
 from ddpm_utils.diffusion import schedules
 from ddpm_utils.diffusion.schedules import NoiseSchedule
-from ddpm_utils.training.base import TrainingSetup
+from ddpm_utils.training import objectives, parameters
+from ddpm_utils.training.base import RateSchedule, TrainingSetup
 from ddpm_utils.training.objectives import NoisePrediction, Restoration
+from ddpm_utils.training.parameters import Info, checked, concerning_several, one_of
 
 SCHEDULES: dict[str, tuple[Callable[..., NoiseSchedule], tuple[str, ...]]] = {
     "constant": (schedules.constant, ("beta", "T")),
@@ -31,7 +32,7 @@ LEAN = {"network": "lean_unet", "batch_size": 64, "learning_rate": 2e-3, "lr_sch
 """The decoder made for CPUs, and how the shipped one was trained; seven epochs give good samples, too."""
 
 
-@dataclass(frozen=True)
+@checked
 class Experiment(TrainingSetup):
     """The parameters of one experiment, checked.
 
@@ -39,7 +40,9 @@ class Experiment(TrainingSetup):
         schedule: "constant" (uses beta), "linear" (beta_min, beta_max) or "cosine".
         beta, beta_min, beta_max: noise per step, in (0, 1).
         T: number of steps.
-        network: "cnn", "cnn_plane_norm" or "cnn_no_norm" (see `cnn.CNN`), "lean_unet" or "unet" (see `unets`).
+        network: "cnn", "cnn_plane_norm" or "cnn_no_norm" (see `cnn.CNN`), "lean_unet" or "unet" (see `unets`); or one
+            of your own, "my_module:MyNetwork", of a module that you trust in the current folder or on Python's path
+            (see `parameters.find_network`).
         dataset: "mnist", "mnist_5k" or "fashion_mnist" (see `data.load`).
         epochs, batch_size, learning_rate: of Adam.
         lr_schedule: "constant", or "one_cycle": the learning rate rises and falls over the epochs.
@@ -47,28 +50,37 @@ class Experiment(TrainingSetup):
         run_name: the run folder's name, letters, digits and -_. only; by default the data set and the seed.
 
     Raises:
-        ValueError: if a value is not allowed; the sentence names the parameter, the value and what is.
+        ParameterError: if a value is not allowed; each sentence names the parameter, the value and what is.
     """
 
-    choices = {"schedule": SCHEDULES}  # noqa: RUF012
-
-    schedule: str = "constant"
-    beta: float = 0.001
-    beta_min: float = 1e-4
-    beta_max: float = 0.02
+    schedule: Annotated[str, one_of(SCHEDULES)] = "constant"
+    beta: parameters.Number = 0.001
+    beta_min: parameters.Number = 1e-4
+    beta_max: parameters.Number = 0.02
     T: int = 2000
-    network: str = "cnn"
-    dataset: str = "mnist_5k"
-    epochs: int = 4
-    batch_size: int = 128
-    learning_rate: float = 2e-4
-    lr_schedule: str = "constant"
-    seed: int = 0
-    run_name: str = ""
+    network: parameters.Network = "cnn"
+    dataset: parameters.DatasetName = "mnist_5k"
+    epochs: parameters.Count = 4
+    batch_size: parameters.Count = 128
+    learning_rate: parameters.LearningRate = 2e-4
+    lr_schedule: RateSchedule = "constant"
+    seed: parameters.Seed = 0
+    run_name: parameters.RunName = ""
 
-    def __post_init__(self):
-        super().__post_init__()
-        self.noise_schedule  # noqa: B018  (its construction checks beta, beta_min, beta_max and T)
+    @field_validator("beta", "beta_min", "beta_max", "T")
+    @classmethod
+    def _check_schedule(cls, value: float, info: Info) -> float:
+        """Check what the schedule uses; with T, the last of it, also that it can be built, if the rest is right."""
+        name, values = info.field_name, info.data | {info.field_name: value}
+        build, used = SCHEDULES.get(info.data.get("schedule"), (None, ()))
+        if name == "T":
+            schedules.check_T(value)
+        elif name in used:
+            schedules.check_beta(**{name: value})
+        if name == "T" and build and values.keys() >= set(used):
+            with concerning_several():
+                build(**{name: values[name] for name in used})
+        return value
 
     @cached_property
     def noise_schedule(self) -> NoiseSchedule:
@@ -94,7 +106,7 @@ class Experiment(TrainingSetup):
         """A folder's name for this schedule and network."""
         short = {"beta": "beta", "beta_min": "min", "beta_max": "max", "T": "T"}
         values = [f"{short[name]}{getattr(self, name)}" for name in SCHEDULES[self.schedule][1]]
-        return "-".join([self.schedule, *values, self.network])
+        return "-".join([self.schedule, *values, self.network_slug])
 
     @property
     def identity(self) -> dict:
@@ -106,7 +118,7 @@ class Experiment(TrainingSetup):
 DEGRADATIONS: dict[str, tuple[Callable[..., Degradation], int]] = {
     "noise": (mixtures.noise, 1000),
     "flow": (mixtures.flow, 100),
-    "morph": (lambda T, severity: mixtures.morph(lambda: load_partners()[:2], T, severity), 100),
+    "morph": (lambda T, severity: mixtures.morph(lambda: mixtures.load_partners()[:2], T, severity), 100),
     "blur": (GaussianBlur, 100),
     "heat": (HeatBlur, 100),
     "downsampling": (DownSampling, 27),
@@ -117,7 +129,7 @@ DEGRADATIONS: dict[str, tuple[Callable[..., Degradation], int]] = {
 FIRST_WEIGHTS = ("random", "shipped")
 
 
-@dataclass(frozen=True)
+@checked
 class RestorationExperiment(TrainingSetup):
     """The parameters of one experiment of cold diffusion, checked.
 
@@ -131,30 +143,45 @@ class RestorationExperiment(TrainingSetup):
         network, dataset, epochs, batch_size, learning_rate, lr_schedule, seed, run_name: see `Experiment`.
 
     Raises:
-        ValueError: if a value is not allowed; the sentence names the parameter, the value and what is.
+        ParameterError: if a value is not allowed; each sentence names the parameter, the value and what is.
     """
 
-    choices = {"degradation": DEGRADATIONS, "first_weights": FIRST_WEIGHTS}  # noqa: RUF012
-
-    degradation: str = "blur"
+    degradation: Annotated[str, one_of(DEGRADATIONS)] = "blur"
     T: int = 0
-    severity: float = 1.0
+    severity: parameters.Number = 1.0
     norm: int = 2
-    sigma: float = 0.0
-    first_weights: str = "random"
-    network: str = "lean_unet"
-    dataset: str = "mnist_5k"
-    epochs: int = 2
-    batch_size: int = 64
-    learning_rate: float = 2e-3
-    lr_schedule: str = "one_cycle"
-    seed: int = 0
-    run_name: str = ""
+    sigma: parameters.Number = 0.0
+    first_weights: Annotated[str, one_of(FIRST_WEIGHTS)] = "random"
+    network: parameters.Network = "lean_unet"
+    dataset: parameters.DatasetName = "mnist_5k"
+    epochs: parameters.Count = 2
+    batch_size: parameters.Count = 64
+    learning_rate: parameters.LearningRate = 2e-3
+    lr_schedule: RateSchedule = "one_cycle"
+    seed: parameters.Seed = 0
+    run_name: parameters.RunName = ""
 
-    def __post_init__(self):
-        super().__post_init__()
-        object.__setattr__(self, "T", self.T or DEGRADATIONS[self.degradation][1])
-        self.objective  # noqa: B018  (its construction checks T, severity, norm and sigma)
+    @field_validator("T")
+    @classmethod
+    def _check_T(cls, T: int, info: Info) -> int:
+        """Check T; in place of 0, put the degradation's own."""
+        degradations.check(T or 1, 1.0)
+        return T or DEGRADATIONS.get(info.data.get("degradation"), (None, 0))[1]
+
+    @field_validator("severity")
+    @classmethod
+    def _check_process(cls, severity: float, info: Info) -> float:
+        """Check that D can be built, if the degradation and T are right by themselves."""
+        if info.data.keys() >= {"degradation", "T"}:
+            with concerning_several():
+                DEGRADATIONS[info.data["degradation"]][0](T=info.data["T"], severity=severity)
+        return severity
+
+    @field_validator("norm", "sigma")
+    @classmethod
+    def _check_loss(cls, value: float, info: Info) -> float:
+        objectives.check(**{info.field_name: value})
+        return value
 
     @cached_property
     def process(self) -> Degradation:
@@ -202,7 +229,7 @@ class RestorationExperiment(TrainingSetup):
         words += [f"severity{self.severity:g}"] if self.severity != 1 else []
         words += [f"L{self.norm}"] if self.norm != 2 else []
         words += [f"sigma{self.sigma:g}"] if self.sigma else []
-        return "-".join([*words, self.network])
+        return "-".join([*words, self.network_slug])
 
     @property
     def identity(self) -> dict:
@@ -214,11 +241,7 @@ def make_experiment(values: dict) -> TrainingSetup:
     """An `Experiment` from named values, or a `RestorationExperiment` if a degradation is among them.
 
     Raises:
-        ValueError: if a name is unknown or a value not allowed.
+        ParameterError: if a name is unknown or a value not allowed.
     """
     kind = RestorationExperiment if "degradation" in values else Experiment
-    known = [field.name for field in dataclasses.fields(kind)]
-    for name in values:
-        if name not in known:
-            raise ValueError(f"there is no parameter {name!r}; there are {', '.join(known)}.")
-    return kind(**values)
+    return kind(**{str(name): value for name, value in values.items()})

@@ -84,46 +84,15 @@ def train(
         FloatingPointError: if the loss is not finite; the last saved state is kept.
     """
     accelerator = accelerator or Accelerator()
-    begun = sorted(set(gather_object([(run.step, len(images))])))  # now all have read the folder: one may write
-    if len(begun) > 1:
-        raise ValueError(f"the processes must share run folder and data, not begin with (step, images) = {begun}.")
-    steps = len(images) // batch_size
-    if steps < 1:
-        raise ValueError(f"batch_size = {batch_size} is larger than the {len(images)} training images.")
-    if batch_size % accelerator.num_processes:
-        raise ValueError(f"batch_size = {batch_size} is no multiple of {accelerator.num_processes} processes.")
-    if lr_schedule not in LEARNING_RATES:
-        raise ValueError(f"lr_schedule must be one of {', '.join(LEARNING_RATES)}, not {lr_schedule!r}.")
-    mine = slice(accelerator.process_index, None, accelerator.num_processes)
-    network, optimizer = accelerator.prepare(run.network, run.optimizer)
-    if run.average:
-        run.average.to(accelerator.device)
+    steps = _steps_per_epoch(run, images, batch_size, lr_schedule, accelerator)
+    take_step = _Stepper(run, objective, seed, accelerator)
     saved = started = time.monotonic()
     for epoch in range(run.step // steps + 1, epochs + 1):
         order = torch.randperm(len(images), generator=generator_for(seed, "order", epoch))
-        network.train()
+        take_step.network.train()
         for batch in order[: steps * batch_size].split(batch_size)[run.step % steps :]:
-            generator = generator_for(seed, "step", run.step)
-            t = torch.randint(1, objective.T + 1, (batch_size,), generator=generator)
-            x = images[batch]
-            drawn = objective.draw(x, generator)
-            x, t, *drawn = (value[mine].to(accelerator.device) for value in (x, t, *drawn))
-            with accelerator.autocast():
-                loss = objective(network, x, t, *drawn).mean()
-            rate = run.learning_rate * LEARNING_RATES[lr_schedule](run.step / (steps * epochs))
-            for group in optimizer.param_groups:
-                group["lr"] = rate
-            optimizer.zero_grad()
-            accelerator.backward(loss)
-            optimizer.step()
-            if run.average:
-                run.average.update_parameters(accelerator.unwrap_model(network))
-            value = accelerator.reduce(loss.detach(), "mean").item()
-            if not np.isfinite(value):
-                raise FloatingPointError(f"the loss became {value} at step {run.step + 1}: lower learning_rate.")
-            run.step += 1
-            run.epoch_losses.append(value)
-            losses = {"train": value}
+            factor = LEARNING_RATES[lr_schedule](run.step / (steps * epochs))
+            losses = {"train": take_step(images[batch], run.learning_rate * factor)}
             if run.step % steps == 0:
                 losses["epoch_train"] = float(np.mean(run.epoch_losses))
                 validated = validate(run.evaluated, objective, validation, seed=seed, accelerator=accelerator)
@@ -142,6 +111,63 @@ def train(
                 if accelerator.is_main_process:
                     run.save()
                 raise
+
+
+def _steps_per_epoch(
+    run: Run, images: Float[Tensor, "n 1 28 28"], batch_size: int, lr_schedule: str, accelerator: Accelerator
+) -> int:
+    """Return how many full batches an epoch has; refuse what `train` cannot start with (see there)."""
+    begun = sorted(set(gather_object([(run.step, len(images))])))  # now all have read the folder: one may write
+    if len(begun) > 1:
+        raise ValueError(f"the processes must share run folder and data, not begin with (step, images) = {begun}.")
+    if batch_size > len(images):
+        raise ValueError(f"batch_size = {batch_size} is larger than the {len(images)} training images.")
+    if batch_size % accelerator.num_processes:
+        raise ValueError(f"batch_size = {batch_size} is no multiple of {accelerator.num_processes} processes.")
+    if lr_schedule not in LEARNING_RATES:
+        raise ValueError(f"lr_schedule must be one of {', '.join(LEARNING_RATES)}, not {lr_schedule!r}.")
+    return len(images) // batch_size
+
+
+class _Stepper:
+    """Take one optimisation step of a run at each call, and count it; each process takes its share of the batch."""
+
+    def __init__(self, run: Run, objective: Objective, seed: int, accelerator: Accelerator):
+        self.run, self.objective, self.seed, self.accelerator = run, objective, seed, accelerator
+        self.network, self.optimizer = accelerator.prepare(run.network, run.optimizer)
+        if run.average:
+            run.average.to(accelerator.device)
+
+    def __call__(self, x: Float[Tensor, "batch 1 28 28"], learning_rate: float) -> float:
+        """Draw t and the objective's noise for the whole batch, and take one Adam step.
+
+        Returns:
+            the batch's mean loss, over all processes.
+
+        Raises:
+            FloatingPointError: if it is not finite.
+        """
+        run, accelerator = self.run, self.accelerator
+        generator = generator_for(self.seed, "step", run.step)
+        t = torch.randint(1, self.objective.T + 1, (len(x),), generator=generator)
+        drawn = self.objective.draw(x, generator)
+        mine = slice(accelerator.process_index, None, accelerator.num_processes)
+        x, t, *drawn = (value[mine].to(accelerator.device) for value in (x, t, *drawn))
+        with accelerator.autocast():
+            loss = self.objective(self.network, x, t, *drawn).mean()
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.optimizer.zero_grad()
+        accelerator.backward(loss)
+        self.optimizer.step()
+        if run.average:
+            run.average.update_parameters(accelerator.unwrap_model(self.network))
+        value = accelerator.reduce(loss.detach(), "mean").item()
+        if not np.isfinite(value):
+            raise FloatingPointError(f"the loss became {value} at step {run.step + 1}: lower learning_rate.")
+        run.step += 1
+        run.epoch_losses.append(value)
+        return value
 
 
 def validate(

@@ -58,10 +58,7 @@ class Restoration:
     """
 
     def __init__(self, degradation: Degradation, norm: int = 2, sigma: float = 0.0):
-        if norm not in (1, 2):
-            raise ValueError(f"norm must be 1 or 2, not {norm!r}.")
-        if not 0 <= sigma <= LARGEST_SIGMA:
-            raise ValueError(f"sigma must be a number from 0 to {LARGEST_SIGMA}, not {sigma!r}.")
+        check(norm, sigma)
         self.degradation, self.norm, self.sigma = degradation, norm, sigma
         self.T = degradation.T
 
@@ -83,3 +80,15 @@ class Restoration:
             z = z + self.sigma * noise
         error = network(z, (t / self.T).to(x)) - x
         return error.abs().pow(self.norm).flatten(1).mean(1)
+
+
+def check(norm: int = 2, sigma: float = 0.0) -> None:
+    """Refuse a norm or a σ that `Restoration` cannot have.
+
+    Raises:
+        ValueError: if the norm is neither 1 nor 2, or σ is not in [0, 1000].
+    """
+    if norm not in (1, 2):
+        raise ValueError(f"norm must be 1 or 2, not {norm!r}.")
+    if not 0 <= sigma <= LARGEST_SIGMA:
+        raise ValueError(f"sigma must be a number from 0 to {LARGEST_SIGMA}, not {sigma!r}.")

@@ -1,7 +1,7 @@
 """Three decoders beside each other on the cosine schedule, after equal epochs and equal time: part 2's prelude.
 
-The CNN of part 1, the lean U-Net made for CPUs and the U-Net of the published size (see `networks` and `unets`); the
-two U-Nets are also the hot half of the published pair, whose cold half are the blurs of `restoration_recording`.
+The CNN of part 1, the lean U-Net made for CPUs and the U-Net of the published size (see `networks.cnn` and `networks.unets`); the
+two U-Nets are also the hot half of the published pair, whose cold half are the blurs of `restorations`.
 """
 
 import statistics

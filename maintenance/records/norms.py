@@ -12,7 +12,7 @@ from ddpm_utils.evaluation.sight import sight, starts
 from ddpm_utils.files import read_csv, write_json
 from ddpm_utils.training.experiments import PUBLISHED, Experiment
 from ddpm_utils.training.run import read_history
-from maintenance.records.shipping import named_data
+from maintenance.records.shipping import named_data, ship_weights
 
 OPTIONS = {"cnn": "(C, 28, 28)", "cnn_plane_norm": "(28, 28)", "cnn_no_norm": "none"}
 EPOCHS = 3
@@ -39,9 +39,7 @@ def record_norms(on_progress: Callable[[str], None] = print) -> Path:
             for _ in experiment.train(experiment.open_run(dataset), dataset):  # none if it is trained
                 pass
         if experiment.network != "cnn":
-            best, label = checkpoints.load(experiment.run_folder / "best.safetensors")
-            halved = {name: tensor.half() for name, tensor in best.items()}
-            checkpoints.save(experiment.shipped_folder / "weights.safetensors", halved, label)
+            ship_weights(experiment, bits=16, history=False)
         decoder = experiment.load_decoder("run" if experiment is EXPERIMENTS[0] else "shipped")
         epochs = decoder.description["epoch"]
         on_progress(f"{OPTIONS[experiment.network]}, {epochs} epochs: {decoder.source}")

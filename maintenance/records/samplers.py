@@ -35,7 +35,7 @@ def compare(
     """FID on the digit classifier's features for each (name, method, calls), lower is better.
 
     Args:
-        start: draws z_T (see `sampling`).
+        start: draws z_T (see `samplers.standard_start`).
         digits: real ones to compare with, at least twice as many as the samples.
 
     Yields:

@@ -46,8 +46,15 @@ def check_sizes(sizes: dict) -> None:
             raise ValueError(f"{name} must be an integer, not {value!r}.")
 
 
-def ship_weights(experiment: TrainingSetup) -> Path:
-    """Copy a finished run's best weights, rounded to 8 bits, and its history to the shipped folder; returns it.
+def ship_weights(experiment: TrainingSetup, bits: int = 8, *, history: bool = True) -> Path:
+    """Copy a finished run's best weights, rounded and labelled, to the shipped folder; weights there stay as they are.
+
+    Args:
+        bits: of each weight, 8 or 16 (see `checkpoints.compress`).
+        history: copy the run's losses, too, with a seal.
+
+    Returns:
+        the shipped folder.
 
     Raises:
         CheckpointError: if there is no such run, it is of other data, or its cycle of the learning rate has not come
@@ -58,17 +65,14 @@ def ship_weights(experiment: TrainingSetup) -> Path:
     if label["dataset"] != experiment.dataset:
         raise files.CheckpointError(f"{run} was trained on {label['dataset']}, not on {experiment.dataset}.")
     require_finished(experiment)
-    path = folder / "weights.safetensors"
-    if not (path.exists() and checkpoints.load(path)[1] == label):  # a run that is shipped already stays as it is
-        checkpoints.save(path, checkpoints.compress(best), label)
-    ship_losses(experiment)
+    path, rounded = folder / "weights.safetensors", checkpoints.compress(best, bits)
+    shipped, shipped_label = checkpoints.load(path) if path.exists() else ({}, {})
+    if shipped_label != label or shipped.keys() != rounded.keys():  # of another run, or with other bits
+        checkpoints.save(path, rounded, label)
+    if history:
+        table = pd.DataFrame(read_history(run), columns=EpochRecord._fields)
+        files.write_bytes(folder / "losses.csv", to_csv(table))
     return folder
-
-
-def ship_losses(experiment: TrainingSetup) -> None:
-    """Write a run's history to the shipped folder as losses.csv, with its seal."""
-    table = pd.DataFrame(read_history(experiment.run_folder), columns=EpochRecord._fields)
-    files.write_bytes(experiment.shipped_folder / "losses.csv", to_csv(table))
 
 
 def require_finished(experiment: TrainingSetup) -> None:

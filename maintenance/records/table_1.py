@@ -6,7 +6,7 @@
     pictures.safetensors  samples and reconstructions made with all T steps, float16, labelled likewise
     results.json          Table 1 at full size, with the hashes of weights, data and classifier
 and `record_explanations` adds
-    explained.json        what notebook 04 explains Table 1 with (see `explanations`)
+    explained.json        what notebook 04 explains Table 1 with (see `explain`)
 """
 
 from collections.abc import Callable
@@ -25,9 +25,10 @@ from ddpm_utils.evaluation.recorded import shown_steps
 from ddpm_utils.evaluation.samples import off_by_one_table, reconstruction, reverse_steps, samples, switches
 from ddpm_utils.files import compute_always, write_json
 from ddpm_utils.randomness import RESTORE_SEED
-from ddpm_utils.training.base import Decoder
+from ddpm_utils.training.base import SNAPSHOT_EPOCHS, Decoder
 from ddpm_utils.training.experiments import Experiment
-from maintenance.records.shipping import check_sizes, ledger_for, named_data, ship_losses
+from ddpm_utils.training.run import read_history
+from maintenance.records.shipping import check_sizes, ledger_for, named_data, ship_weights
 
 SIZES = {"samples": 10_000, "reconstructions": 10_000, "calls": 30, "full": 1000, "repeats": 3}
 """How much `record` measures (see `decoder.evaluate`)."""
@@ -106,15 +107,12 @@ def ship(experiment: Experiment, dataset: Dataset, on_progress: Callable[[str], 
 
     A run that is shipped already is left as it is.
     """
-    folder, run = experiment.shipped_folder, experiment.run_folder
-    best, label = checkpoints.load(run / "best.safetensors")
-    ship_losses(experiment)
-    pictures = folder / "pictures.safetensors"
-    if pictures.exists() and checkpoints.load(pictures)[1] == label:
-        return
-    checkpoints.save(folder / "weights.safetensors", {name: tensor.half() for name, tensor in best.items()}, label)
-    drawn = _pictures(experiment, dataset, experiment.load_decoder("shipped"), on_progress)
-    checkpoints.save(pictures, {name: tensor.half() for name, tensor in drawn.items()}, label)
+    pictures = ship_weights(experiment, bits=16) / "pictures.safetensors"
+    decoder = experiment.load_decoder("shipped")
+    label = decoder.description
+    if not (pictures.exists() and checkpoints.load(pictures)[1] == label):
+        drawn = _pictures(experiment, dataset, decoder, on_progress)
+        checkpoints.save(pictures, {name: tensor.half() for name, tensor in drawn.items()}, label)
 
 
 def _pictures(experiment: Experiment, dataset: Dataset, decoder: Decoder, on_progress: Callable[[str], None]) -> dict:
@@ -130,8 +128,8 @@ def _pictures(experiment: Experiment, dataset: Dataset, decoder: Decoder, on_pro
     pictures["conditional/x"] = digits
     for t in times:
         pictures[f"conditional/z{t}"] = degrade(experiment, digits, t)
-    epochs = sorted(int(path.stem.removeprefix("epoch")) for path in experiment.run_folder.glob("epoch*.safetensors"))
-    for epoch in epochs:
+    done = len(read_history(experiment.run_folder))
+    for epoch in (epoch for epoch in SNAPSHOT_EPOCHS if epoch <= done):
         network = experiment.make_network().eval()
         checkpoints.load_network(experiment.run_folder / f"epoch{epoch}.safetensors", network, **experiment.identity)
         then = Decoder(network, {}, "")

@@ -123,7 +123,7 @@ def tensors(folder: Path, small: Experiment, averaging: RestorationExperiment) -
 def results(low_beta: Experiment, averaging: RestorationExperiment) -> list[Kind]:
     """What is recorded, and a ledger."""
 
-    def recorded() -> str:
+    def all_of_it() -> str:
         found = load_recorded(low_beta)
         return digest(found.results, found.losses.to_csv(), found.explained, checkpoints.digest(found.pictures))
 
@@ -133,7 +133,7 @@ def results(low_beta: Experiment, averaging: RestorationExperiment) -> list[Kind
     ledger = shipped / "ledger.json"
     Ledger(ledger)("FID", lambda: load_recorded(low_beta).results)
     return [
-        *(Kind(f"recorded {name}", shipped / name, recorded) for name in names),
+        *(Kind(f"recorded {name}", shipped / name, all_of_it) for name in names),
         Kind("recorded calls.csv", calls, lambda: digest(recorded.read_rows(calls))),
         Kind(
             "part 2's results.json", averaging.shipped_folder / "results.json", lambda: digest(load_results(averaging))

@@ -51,7 +51,7 @@ def train(epochs: str) -> int:
 
 
 def sample() -> int:
-    """An evaluation of shipped weights whose parts are kept in a ledger, as `ddpm record` does it."""
+    """An evaluation of shipped weights whose parts are kept in a ledger, as `records measure` does it."""
     experiment = Experiment(beta=0.001, T=2000, **NETWORK)
     dataset, decoder = experiment.load_data(), experiment.load_decoder("shipped")
     try:

@@ -43,7 +43,7 @@ def test_a_failure_and_a_killed_worker_stay_where_they_are(name, tmp_path):
                 killed[0].send_signal(signal.SIGKILL)
     assert killed
     assert ended["bad"].state == "failed"
-    assert ended["bad"].message == "cell [4]: ValueError: shown must be an integer from 1 to 12, not 99."
+    assert ended["bad"].message == "cell [4]: ParameterError: shown must be an integer from 1 to 12, not 99."
     assert ended["good"].state == "done"
     assert find(good[0])
     assert (tmp_path / "bad" / "01_forward_process.failed.ipynb").exists()

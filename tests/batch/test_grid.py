@@ -96,6 +96,13 @@ def test_all_problems_are_told_at_once(tmp_path):
     assert all(any(line.startswith(beginning) for line in found) for beginning in beginnings)
 
 
+def test_problems_of_several_parameters_are_told_with_the_others(tmp_path):
+    found = problems(tmp_path, f"experiments:\n  - {{beta: 0.1, T: 2000, epochs: 0, 1: 2}}\n{NOTEBOOKS}")
+    assert found[0].startswith("beta = 0.1, T = 2000: alpha at T = 2000 is 3e-92")
+    assert found[1] == "epochs must be at least 1, not 0."
+    assert found[2].startswith("there is no parameter '1'; there are schedule, ")
+
+
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

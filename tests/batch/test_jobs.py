@@ -65,7 +65,7 @@ def test_leaves_a_whole_notebook_without_exercises(job):
 def test_a_failed_one_is_kept_apart(job):
     event = execute(job._replace(parameters={"beta": 2.0}), 1)
     assert event.state == "failed"
-    assert event.message == "cell [4]: ValueError: beta must lie strictly between 0 and 1, not 2.0."
+    assert event.message == "cell [4]: ParameterError: beta must lie strictly between 0 and 1, not 2.0."
     assert sorted(path.name for path in job.folder.glob("*.ipynb")) == ["01_forward_process.failed.ipynb"]
     partial = nbformat.read(job.folder / "01_forward_process.failed.ipynb", as_version=4)
     assert any(output.output_type == "error" for cell in partial.cells for output in cell.get("outputs", ()))

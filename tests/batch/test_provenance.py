@@ -1,6 +1,7 @@
 """What results were made of: it changes with what changes them, and with nothing else."""
 
 import ast
+import shutil
 
 import pytest
 
@@ -32,15 +33,23 @@ def test_a_function_of_a_docstring_alone_is_still_one():
 
 def test_imports_are_found_in_both_forms_and_inside_functions():
     tree = ast.parse(
-        "from data import x\nfrom ddpm_utils import curves\ndef f():\n    from ddpm_utils.forward import diffuse\n"
+        "from data import x\nfrom ddpm_utils.plots import curves\n"
+        "def f():\n    from ddpm_utils.diffusion.forward import diffuse\n"
     )
-    assert imports(tree) == {"curves", "forward"}
+    assert imports(tree) == {"ddpm_utils.plots.curves", "ddpm_utils.diffusion.forward"}
+
+
+def test_what_a_folder_offers_is_found_where_it_is():
+    tree = ast.parse("import ddpm_utils as ddpm\nfrom ddpm_utils import plots\nddpm.diffuse\nplots.images\n")
+    assert imports(tree) >= {"ddpm_utils.diffusion.forward"}
 
 
 def test_imports_of_imports_count():
-    assert imported_by(["forward"]) == {"forward", "schedules"}
-    assert imported_by(["experiment"]) >= {"experiment", "training_setup", "training", "runs", "unets", "data"}
-    assert imported_by(["experiment"]).isdisjoint({"plots", "evaluation", "sampling", "widgets"})
+    forward, training = "ddpm_utils.diffusion.forward", "ddpm_utils.training.experiments"
+    assert imported_by([forward]) == {forward, "ddpm_utils.diffusion.schedules", "ddpm_utils.shapes"}
+    found = {name.removeprefix("ddpm_utils.") for name in imported_by([training])}
+    assert found >= {"training.experiments", "training.base", "training.loop", "training.run", "networks.unets", "data"}
+    assert {name.split(".")[0] for name in found}.isdisjoint({"plots", "evaluation", "lab", "batch"})
 
 
 def test_the_same_is_made_of_the_same():
@@ -67,17 +76,29 @@ def test_it_tells_what_has_changed():
     assert made_of(morph, "05_custom_degradation", {})["data"] != made_of(Experiment(), "02_training", {})["data"]
 
 
-@pytest.mark.parametrize(("module", "parts"), [("curves", {"code"}), ("unets", {"code", "training"}), ("sweep", set())])
-def test_a_changed_module_counts_where_it_is_imported(tmp_path, monkeypatch, module, parts):
+@pytest.fixture
+def fresh():
+    """Nothing is remembered of modules that a test changes, neither before nor after it."""
+
+    def forget():
+        for cached in (provenance._parse, provenance._modules, provenance._notebook, provenance._offers):
+            cached.cache_clear()
+
+    yield forget
+    forget()
+
+
+@pytest.mark.parametrize(
+    ("module", "parts"),
+    [("plots/curves", {"code"}), ("networks/unets", {"code", "training"}), ("batch/sweep", set())],
+)
+def test_a_changed_module_counts_where_it_is_imported(tmp_path, monkeypatch, fresh, module, parts):
     """A colour costs no training; a network does; what notebook 02 does not import costs nothing."""
     before = made_of(Experiment(), "02_training", {})
-    for path in provenance.PACKAGE.glob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        (tmp_path / path.name).write_text(text + "\nCHANGED = 1\n" * (path.stem == module), encoding="utf-8")
-    monkeypatch.setattr(provenance, "PACKAGE", tmp_path)
-    for cached in (provenance._parse, provenance._modules, provenance._notebook):
-        cached.cache_clear()
+    copy = shutil.copytree(provenance.PACKAGE, tmp_path / "ddpm_utils", ignore=shutil.ignore_patterns("__pycache__"))
+    with (copy / f"{module}.py").open("a", encoding="utf-8") as file:
+        file.write("\nCHANGED = 1\n")
+    monkeypatch.setattr(provenance, "PACKAGE", copy)
+    fresh()
     after = made_of(Experiment(), "02_training", {})
-    for cached in (provenance._parse, provenance._modules, provenance._notebook):
-        cached.cache_clear()
     assert {name for name in before if before[name] != after[name]} == parts

@@ -10,7 +10,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import torch
 
-from browser.reading import Reading, assert_on_curve, assert_same_images
 from ddpm_utils import checkpoints, randomness
 from ddpm_utils.cold.restoration import degrade, restore, visited
 from ddpm_utils.diffusion import samplers
@@ -27,6 +26,7 @@ from ddpm_utils.lab.training import LiveTraining
 from ddpm_utils.plots.images import BLUE, RED
 from ddpm_utils.randomness import START_SEED, generator_for
 from ddpm_utils.training.experiments import LEAN, Experiment, RestorationExperiment
+from tests.browser.reading import Reading, assert_on_curve, assert_same_images
 
 NUMBER = r"(-?\d+\.?\d*(?:e[-+]?\d+)?|∞)"
 

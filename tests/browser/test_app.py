@@ -5,10 +5,10 @@ import urllib.request
 
 import pytest
 
-from browser import checks
-from browser.panel_page import PanelPage, exercise, finish
 from ddpm_utils.randomness import generator_for
 from ddpm_utils.training.experiments import LEAN, PUBLISHED, Experiment
+from tests.browser import checks
+from tests.browser.panel_page import PanelPage, exercise, finish
 
 EXPERIMENT = Experiment(**PUBLISHED["low β"] | LEAN)
 

@@ -5,7 +5,6 @@ import numpy as np
 import pytest
 import torch
 
-from browser import checks
 from ddpm_utils.diffusion import samplers
 from ddpm_utils.diffusion.one_dimension import LatentModel, two_peaks
 from ddpm_utils.diffusion.schedules import constant
@@ -14,6 +13,7 @@ from ddpm_utils.lab.densities import EvidenceBound, LatentModelPicture, Posterio
 from ddpm_utils.lab.images import EstimatesPicture, NoisyDigits, RoundTripPicture, TrajectoryPicture, WorstAndBest
 from ddpm_utils.randomness import generator_for
 from ddpm_utils.training.experiments import Experiment, RestorationExperiment
+from tests.browser import checks
 
 
 @pytest.fixture(autouse=True)

@@ -6,10 +6,10 @@ import nbformat
 import pytest
 import torch
 
-from browser import checks
-from browser.panel_page import PanelPage, exercise, finish
 from ddpm_utils.randomness import generator_for
 from ddpm_utils.training.experiments import Experiment
+from tests.browser import checks
+from tests.browser.panel_page import PanelPage, exercise, finish
 
 RUN_SECONDS = 400
 STATE = """() => {

@@ -4,10 +4,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from executed_runs import EXPERIMENTS, write_runs
 
 from ddpm_utils.batch.notebooks import numbered
 from ddpm_utils.batch.site import build_site
+from tests.executed_runs import EXPERIMENTS, write_runs
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,8 @@ from ddpm_utils.diffusion.forward import diffuse
 from ddpm_utils.diffusion.samplers import MatchedStart, ancestral, sample
 from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.evaluation.losses import loss_profile, losses_at, steps_by_signal
-from ddpm_utils.training.base import NETWORKS
 from ddpm_utils.training.experiments import PUBLISHED, Experiment
+from ddpm_utils.training.parameters import NETWORKS
 
 SCHEDULE = constant(beta=0.02, T=100)
 

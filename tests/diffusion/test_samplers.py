@@ -262,3 +262,11 @@ def test_refuses_a_variance_of_another_length(start):
 def test_refuses_eta_outside_0_1(eta, start):
     with pytest.raises(ValueError, match=r"eta must lie in \[0, 1\], not"):
         next(ddim(decoder, SCHEDULES[0], start, eta=eta))
+
+
+def test_what_cannot_be_drawn_or_kept_is_refused(start):
+    schedule = SCHEDULES[0]
+    with pytest.raises(ValueError, match="noise must be given"):
+        list(ancestral(decoder, schedule, start))
+    with pytest.raises(ValueError, match=rf"keep must hold steps in 0…{schedule.T - 1}, not \[{schedule.T}\]"):
+        sample_trajectory(ddim, decoder, schedule, z=start, keep=[schedule.T])

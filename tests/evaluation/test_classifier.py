@@ -6,7 +6,7 @@ from ddpm_utils import checkpoints
 from ddpm_utils.evaluation.classifier import SHIPPED, DigitClassifier, accuracy, load_classifier, train_classifier
 from ddpm_utils.files import CheckpointError
 
-shipped = pytest.mark.skipif(not SHIPPED.exists(), reason="no weights are shipped yet: ddpm classifier")
+shipped = pytest.mark.skipif(not SHIPPED.exists(), reason="no weights are shipped yet")
 
 
 def test_learns(digits):

@@ -1,5 +1,7 @@
 """Restorations evaluated: with a network that knows the answer, with one that does nothing, in parts."""
 
+from itertools import product
+
 import pytest
 import torch
 from torch import nn
@@ -142,9 +144,10 @@ def test_evaluation_of_a_network_that_knows_the_answer(digits, x):
         assert way["FID"] == pytest.approx(way["FID floor"], abs=1e-2)
         assert way["errors"]["x̂"] == pytest.approx([0] * len(way["errors"]["t"]), abs=1e-5)
     assert found["restored"]["degraded"]["corrected"]["RMSE"] > 0.05
-    assert {name.split(", algorithm")[0] for name in found["new"]} == {
-        "z_T of other digits", "uniform grey, fitted level", "Gaussian mixture",
-    }  # fmt: skip
+    ways = [(way["algorithm"], way["rule"]) for way in list(found["restored"].values())[1:]]
+    assert ways == list(zip(("direct", "1", "2"), [default_rule(experiment.process)] * 3, strict=True))
+    names = ("z_T of other digits", "uniform grey, fitted level", "Gaussian mixture")
+    assert [(new["start"], new["algorithm"]) for new in found["new"]] == list(product(names, "12"))
 
 
 class Offset(nn.Module):

@@ -11,11 +11,12 @@ from maintenance.__main__ import main
 
 
 def test_lists_its_commands(capsys):
+    names = ("notebooks", "benchmarks", "reliability", "records")
     with pytest.raises(SystemExit) as ended:
         main([])
     assert ended.value.code == 0
     listed = capsys.readouterr().out
-    assert all(f"    {name} " in listed for name in ("notebooks", "benchmarks", "reliability", "records"))
+    assert all(f"\n    {name}" in listed for name in names)
 
 
 @pytest.mark.parametrize(

@@ -167,7 +167,7 @@ def test_the_report(possible):
 def test_what_the_harness_names_exists():
     for module, tests in harness.TESTS.items():
         assert harness.path_of(harness.PROJECT, module).exists()
-        assert all((harness.PROJECT / "tests" / harness.file_of(name)).exists() for name in tests)
+        assert all((harness.PROJECT / harness.file_of(name)).exists() for name in tests)
 
 
 def test_judgements_are_of_lines_that_are_there():

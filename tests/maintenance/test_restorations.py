@@ -28,7 +28,7 @@ def test_results_are_those_of_the_shipped_weights(experiment, output):
     ways = results["restored"]
     assert list(ways)[:4] == ["degraded", "direct R", "algorithm 1", "algorithm 2"]
     assert ways["direct R"]["corrected"]["RMSE"] < ways["degraded"]["corrected"]["RMSE"]
-    assert all(found["FID"] > found["FID floor"] > 0 for found in [*ways.values(), *results["new"].values()])
+    assert all(found["FID"] > found["FID floor"] > 0 for found in [*ways.values(), *results["new"]])
 
 
 def test_fine_tuned_weights_say_what_they_began_with(output):
@@ -57,7 +57,7 @@ def test_records_resumes_and_refuses(output, digits, monkeypatch):
     results = read_json(path / "results.json")
     assert results == load_results(experiment)
     assert "downsampling, T = 4: restored, algorithm 2" in lines
-    monkeypatch.setattr("ddpm_utils.evaluation.restoration._restored", None)  # nothing is measured twice
+    monkeypatch.setattr("ddpm_utils.evaluation.restoration.restore", None)  # nothing is measured twice
     record_restoration(experiment, on_progress=lines.append, **SMALL)
     assert load_results(experiment)["restored"] == results["restored"]
 

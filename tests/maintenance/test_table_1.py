@@ -6,6 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from ddpm_utils import checkpoints, files
 from ddpm_utils.data import DataError
@@ -62,6 +63,8 @@ def test_records_what_it_ships(experiment):
     assert found["FID"] == pytest.approx(sum(found["FIDs"]) / 2)
     assert found["FID spread"] == pytest.approx(abs(found["FIDs"][0] - found["FIDs"][1]) / 2**0.5)
     assert recorded.pictures["samples/standard"].shape == (64, 1, 28, 28)
+    assert recorded.epochs == [1]
+    assert recorded.pictures["epoch1/samples"].shape == (16, 1, 28, 28)
     assert recorded.explained is None
     assert any("distribution, standard" in line for line in lines)
 
@@ -83,7 +86,7 @@ def test_explanations_are_recorded_for_shipped_weights(experiment, monkeypatch):
     with pytest.raises(files.CheckpointError, match=r"there are no shipped weights of .*: record them first"):
         record_explanations(experiment)
     record(experiment, on_progress=lambda line: None, **SMALL)
-    monkeypatch.setattr(table_1, "explain", lambda *arguments: {"β": arguments[4]("β", lambda: 1)})
+    monkeypatch.setattr("maintenance.records.table_1.explain", lambda *arguments: {"β": arguments[4]("β", lambda: 1)})
     path = record_explanations(experiment, on_progress=lambda line: None)
     recorded = load_recorded(experiment)
     assert read_json(path) == recorded.explained
@@ -147,11 +150,12 @@ def test_reconstructions_from_t_use_the_steps_up_to_t(digits):
     experiment = Experiment(beta=1e-4, T=50)
     calls = []
 
-    def network(z, time):
-        calls.append(time[0].item())
-        return 0 * z
+    class Zero(nn.Module):
+        def forward(self, z, time):
+            calls.append(time[0].item())
+            return 0 * z
 
-    decoder = Decoder(network, {}, "")
+    decoder = Decoder(Zero(), {}, "")
     x = digits.test.images[:3]
     restored = reconstruct(experiment, decoder, x, calls=10, t=1)
     assert calls == pytest.approx([1 / 50])
@@ -199,6 +203,8 @@ def test_tables_of_losses_and_results_are_shipped_for_every_recorded_experiment(
         recorded = load_recorded(Experiment(**values))
         assert recorded.results["weights"]["epoch"] <= recorded.losses.epoch.max()
         assert isinstance(recorded.losses, pd.DataFrame)
+        kinds = ("samples", "restored")
+        assert all(f"epoch{epoch}/{what}" in recorded.pictures for epoch in recorded.epochs for what in kinds)
         if "network" not in values:  # the report's own
             assert recorded.explained["losses"]["mean over t"]["exact"] < recorded.results["test loss"]
             assert recorded.explained["weights sha256"] == recorded.results["weights"]["sha256"]

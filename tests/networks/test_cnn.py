@@ -6,7 +6,7 @@ from torch import nn
 
 from ddpm_utils.evaluation.classifier import DigitClassifier
 from ddpm_utils.networks.cnn import CNN, TimeEncoding
-from ddpm_utils.training.base import NETWORKS
+from ddpm_utils.training.parameters import NETWORKS
 
 
 def parameters(modules) -> int:

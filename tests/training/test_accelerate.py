@@ -16,7 +16,6 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from few_digits import load_few
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch.distributed.elastic.utils.distributed import get_free_port
 
@@ -26,6 +25,7 @@ from ddpm_utils.data import PROJECT
 from ddpm_utils.training import loop
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.run import Run
+from tests.few_digits import load_few
 
 ON_FEW_DIGITS = str(Path(__file__).parents[1] / "few_digits.py")
 CHOSEN = {"beta": 0.1, "T": 20, "dataset": "mnist_5k", "batch_size": 16, "learning_rate": 2e-3}  # 4 steps an epoch

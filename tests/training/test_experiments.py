@@ -1,3 +1,4 @@
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -6,8 +7,8 @@ import torch
 from ddpm_utils import checkpoints
 from ddpm_utils.diffusion.schedules import linear
 from ddpm_utils.files import CheckpointError
-from ddpm_utils.training.base import NETWORKS
 from ddpm_utils.training.experiments import PUBLISHED, SCHEDULES, Experiment
+from ddpm_utils.training.parameters import NETWORKS, ParameterError
 
 
 @pytest.fixture
@@ -58,6 +59,35 @@ def tiny(digits, output, monkeypatch) -> Experiment:
 def test_refuses(changes, sentence, unchecked):
     with pytest.raises(ValueError, match=sentence):
         Experiment(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "names"),
+    [
+        ({"betta": 3, "beta": 2.0, "T": 0, "epochs": 1.5, "network": "x"}, ["beta", "T", "network", "epochs", "betta"]),
+        ({"beta": 0.1, "T": 2000, "seed": -1}, [None, "seed"]),
+        ({"schedule": "linear", "beta_min": 0.03, "batch_size": 0}, [None, "batch_size"]),
+        ({"schedule": "x", "beta": 2.0, "T": 0}, ["schedule", "T"]),
+    ],
+)
+def test_tells_all_problems_at_once(changes, names, unchecked):
+    with pytest.raises(ParameterError) as found:
+        Experiment(**changes)
+    assert [name for name, _ in found.value.problems] == names
+    assert str(found.value) == " ".join(sentence for _, sentence in found.value.problems)
+    assert pickle.loads(pickle.dumps(found.value)).problems == found.value.problems
+
+
+def test_values_by_their_place_are_checked(unchecked):
+    with pytest.raises(ParameterError, match=r"^schedule must be text, not 3\.$"):
+        Experiment(3)
+    with pytest.raises(ParameterError, match=r"there are 13 parameters, schedule, .*; more were given"):
+        Experiment(*13 * [""], 1)
+
+
+def test_equal_parameters_are_the_same_experiment():
+    assert {Experiment(beta=0.1, T=20), Experiment("constant", 0.1, T=20)} == {Experiment(beta=0.1, T=20)}
+    assert pickle.loads(pickle.dumps(Experiment(T=20))) == Experiment(T=20) != Experiment(T=21)
 
 
 def test_unused_parameters_are_not_checked():

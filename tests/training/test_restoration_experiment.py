@@ -1,8 +1,10 @@
 import pytest
 import torch
 
+from ddpm_utils import checkpoints
 from ddpm_utils.files import CheckpointError, read_csv
 from ddpm_utils.training.experiments import DEGRADATIONS, RestorationExperiment
+from ddpm_utils.training.parameters import ParameterError
 from maintenance.records.shipping import ship_weights
 
 
@@ -38,6 +40,16 @@ def test_refuses(values, sentence, unchecked):
         RestorationExperiment(**values)
 
 
+def test_tells_all_problems_at_once(unchecked):
+    values = {"severity": "much", "norm": 3, "sigma": -1, "T": -1}
+    with pytest.raises(ParameterError) as found:
+        RestorationExperiment("blur", **values)
+    assert {name for name, _ in found.value.problems} == set(values)
+    with pytest.raises(ParameterError) as found:
+        RestorationExperiment("flow", severity=2.0, epochs=0)
+    assert [name for name, _ in found.value.problems] == [None, "epochs"]
+
+
 def test_trains_resumes_and_finds_its_weights(output):
     experiment = RestorationExperiment("downsampling", epochs=1, batch_size=320, learning_rate=1e-3)
     dataset = experiment.load_data()
@@ -69,9 +81,32 @@ def test_ships_a_finished_run_only(output, monkeypatch):
     assert not shipped.exists()
     for _ in experiment.train(experiment.open_run(dataset), dataset):
         pass
+    ship_weights(experiment, history=False)
+    assert [path.name for path in shipped.iterdir()] == ["weights.safetensors"]
     ship_weights(experiment)
     assert experiment.load_decoder("shipped").description["degradation"] == "downsampling"
     assert list(read_csv(shipped / "losses.csv").epoch) == [1, 2]
+
+
+def test_weights_that_are_shipped_are_replaced_only_by_others(output, monkeypatch):
+    """Of another run, or with another number of bits."""
+    shipped = output / "shipped"
+    monkeypatch.setattr(RestorationExperiment, "shipped_folder", shipped)
+    experiment = RestorationExperiment("downsampling", T=2, epochs=1, batch_size=1600)
+    experiment.load_decoder("run")  # trains
+    best, label = checkpoints.load(experiment.run_folder / "best.safetensors")
+    path = ship_weights(experiment) / "weights.safetensors"
+    assert checkpoints.digest(checkpoints.load(path)[0]) == checkpoints.digest(checkpoints.compress(best))
+    ship_weights(experiment, bits=16)
+    assert checkpoints.digest(checkpoints.load(path)[0]) == checkpoints.digest(checkpoints.compress(best, bits=16))
+    other = {name: 0 * tensor for name, tensor in best.items()}
+    checkpoints.save(path, checkpoints.compress(other, bits=16), label)
+    before = path.read_bytes()
+    ship_weights(experiment, bits=16)
+    assert path.read_bytes() == before
+    checkpoints.save(path, checkpoints.compress(other, bits=16), label | {"epoch": 7})
+    ship_weights(experiment, bits=16)
+    assert checkpoints.load(path)[1] == label
 
 
 @pytest.mark.parametrize("name", DEGRADATIONS)
