@@ -31,7 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     train = command("train", do.train, "train one experiment, or resume it", "parameters of the experiment")
     train.add_argument("--tensorboard", action="store_true", help="log the losses in the run folder's tensorboard/")
     sweep = command("sweep", do.sweep, "execute a grid of experiments; resumable")
-    sweep.add_argument("grid", help="a YAML file, such as grids/beta_T.yaml")
+    sweep.add_argument("grid", type=do.grid_path, help="a YAML file of your own, or grids/beta_T.yaml, which is ours")
     sweep.add_argument("--only", type=int, metavar="N", help="the Nth experiment alone, as a task of a job array")
     sweep.add_argument("--workers", type=int, metavar="N", help="experiments at a time; by default as the cores allow")
     threads = "threads per experiment (changes the last digits of results)"
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     sweep.add_argument("--dask", action="store_true", help="on a Dask cluster of this machine, with a dashboard")
     sweep.add_argument("--scheduler", metavar="ADDRESS", help="on a running Dask cluster, such as tcp://host:8786")
     sweep.add_argument("--dry-run", action="store_true", help="only say what is done and what would be executed")
-    command("lab", do.lab, "open the notebooks in JupyterLab (loopback only)")
+    command("lab", do.lab, "open a copy of the notebooks in JupyterLab (loopback only)")
     command("app", do.app, "serve the panels as one page without code (loopback only)")
     site = command("site", do.site, "write the executed notebooks as a static web site")
     site.add_argument("folder", nargs="?", type=Path, help="of the experiments' folders (default: data/runs)")

@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from ddpm_utils.data import PROJECT
+from ddpm_utils.data import RESOURCES, output
 
 UNSUITED = ["@jupyter/nbgrader", "@jupyter-notebook/lab-extension"]  # JupyterLab's, which Voilà could not start
 
@@ -18,7 +18,6 @@ def run(values: dict) -> int:
     from ddpm_utils.batch.engines import cores, on_processes
     from ddpm_utils.batch.progress import Board
     from ddpm_utils.batch.sweep import FIRST_MINUTE, main_job, rows_of, write_table
-    from ddpm_utils.data import output
     from ddpm_utils.training.experiments import PUBLISHED, Experiment, RestorationExperiment
 
     runs = output() / "data" / "runs"
@@ -88,6 +87,11 @@ def sweep(
     return 0 if all(is_complete(chain) for chain in chosen) else 1
 
 
+def grid_path(grid: str) -> str:
+    """The path of a grid: of yours if there is that file here, else of the project's, such as grids/beta_T.yaml."""
+    return grid if Path(grid).exists() or not (RESOURCES / grid).exists() else str(RESOURCES / grid)
+
+
 def _check_options(name: str, workers: int | None, threads: int, cores: int, on_a_cluster: bool) -> None:
     """Refuse a grid's name and options of `sweep` that are not allowed."""
     if not re.match(r"[A-Za-z0-9]", name):
@@ -103,8 +107,17 @@ def _check_options(name: str, workers: int | None, threads: int, cores: int, on_
 
 
 def lab() -> int:
-    """Open the notebooks in JupyterLab, which listens on loopback only and asks for its token."""
-    return subprocess.call([*lab_server(PROJECT), "notebooks/01_forward_process.ipynb"], cwd=PROJECT)
+    """Open a copy of the notebooks, in data/runs/lab/, in JupyterLab; on loopback only, behind a token.
+
+    A notebook that you have edited there is kept; the others are replaced when there is a newer version.
+    """
+    from ddpm_utils.batch.notebooks import copy_notebooks
+
+    folder = output().absolute() / "data" / "runs" / "lab"
+    for path in copy_notebooks(folder):
+        print(f"There is a newer version of {relative(path)}, which you have edited: rename it, and start again.")
+    command = [*lab_server(folder), str(folder / "01_forward_process.ipynb")]
+    return subprocess.call(command, env=kernel_environment(), cwd=folder)
 
 
 def lab_server(folder: Path) -> list[str]:
@@ -112,10 +125,16 @@ def lab_server(folder: Path) -> list[str]:
     return [sys.executable, "-m", "jupyterlab", "--ip=127.0.0.1", f"--ServerApp.root_dir={folder}"]
 
 
+def kernel_environment() -> dict[str, str]:
+    """The environment of a server's kernels, which start in other folders but use the same data and output."""
+    folders = {"DDPM_OUTPUT": str(output())} | {k: v for k, v in os.environ.items() if k == "DDPM_DATA" and v}
+    return os.environ | {name: os.path.abspath(folder) for name, folder in folders.items()}
+
+
 def app() -> int:
     """Serve the notebooks' panels as one page without code (Voilà), on loopback only, behind a token."""
     command, environment = app_server()
-    return subprocess.call([*command, "--token"], env=environment, cwd=PROJECT)
+    return subprocess.call([*command, "--token"], env=environment)
 
 
 def app_server() -> tuple[list[str], dict[str, str]]:
@@ -124,16 +143,15 @@ def app_server() -> tuple[list[str], dict[str, str]]:
     The environment leads Voilà to a template of ours, whose page fetches nothing from elsewhere.
     """
     options = ["--template=offline", "--Voila.ip=127.0.0.1", f"--VoilaConfiguration.extension_denylist={UNSUITED}"]
-    command = [sys.executable, "-m", "voila", "notebooks/app.ipynb", *options]
+    command = [sys.executable, "-m", "voila", str(RESOURCES / "notebooks" / "app.ipynb"), *options]
     ours = str(Path(__file__).parent / "batch" / "share")
     paths = filter(None, [ours, os.environ.get("JUPYTER_PATH")])
-    return command, os.environ | {"JUPYTER_PATH": os.pathsep.join(paths)}
+    return command, kernel_environment() | {"JUPYTER_PATH": os.pathsep.join(paths)}
 
 
 def student() -> None:
     """Write the student edition of the notebooks, without answers, to data/runs/student/."""
     from ddpm_utils.batch.notebooks import write_student_edition
-    from ddpm_utils.data import output
 
     print(*(relative(path) for path in write_student_edition(output() / "data" / "runs" / "student")), sep="\n")
 
@@ -141,7 +159,6 @@ def student() -> None:
 def site(folder: Path | None = None) -> None:
     """Write the executed notebooks as a static web site to <folder>/site/: of data/runs, or of one sweep below it."""
     from ddpm_utils.batch.site import build_site
-    from ddpm_utils.data import output
 
     folder = folder or output() / "data" / "runs"
     print(relative(build_site(folder, folder / "site")))
@@ -195,10 +212,18 @@ def train_experiment(experiment, tensorboard: bool = False) -> None:
 
 
 def clean() -> None:
-    """Delete what runs have written: data/runs. Downloads, shipped weights and figures stay."""
-    from ddpm_utils.data import output
+    """Delete what runs have written: data/runs. Downloads, shipped weights and the gallery stay.
 
+    Raises:
+        ValueError: if notebooks in data/runs/lab were edited; nothing is deleted then.
+    """
     folder = output() / "data" / "runs"
+    if (folder / "lab").exists():
+        from ddpm_utils.batch.notebooks import edited_notebooks
+
+        if edited := edited_notebooks(folder / "lab"):
+            them = "it" if len(edited) == 1 else "them"
+            raise ValueError(f"you have edited {', '.join(map(relative, edited))}: move {them} away first.")
     try:
         shutil.rmtree(folder)
     except FileNotFoundError:

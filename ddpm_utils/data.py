@@ -1,7 +1,7 @@
 """MNIST and Fashion-MNIST as tensors: found or downloaded, verified by sha256, split reproducibly.
 
-Sources, in this order: the folder that `DDPM_DATA` names, or else the project's `data/`; torchvision's
-download into that folder; the 5,000 MNIST digits that come with the project.
+Sources, in this order: the folder of `default_root`; torchvision's download into that folder; the 5,000 MNIST digits
+that come with the project.
 """
 
 import hashlib
@@ -22,7 +22,11 @@ from torch import Tensor
 from ddpm_utils.shapes import Images
 
 PROJECT = Path(__file__).resolve().parents[1]
-EMBEDDED = PROJECT / "data" / "mnist_5k.npz"
+"""The repository, if this is a checkout or an editable install."""
+_INSTALLED = Path(__file__).resolve().parent / "resources"  # what a wheel holds of the repository
+RESOURCES = _INSTALLED if _INSTALLED.is_dir() else PROJECT
+"""What comes with the project, to be read only: data/mnist_5k.npz, data/checkpoints/, notebooks/ and grids/."""
+EMBEDDED = RESOURCES / "data" / "mnist_5k.npz"
 EMBEDDED_SHA256 = "cac50334bc358720fa2ea7e76bb2fd93914a14732b47e8f0f9d5997966bf8f96"
 DOWNLOAD_TIMEOUT = 10  # seconds without an answer
 Pixels = UInt8[Tensor, "n 28 28"]
@@ -99,8 +103,7 @@ def load(name: str = "mnist", root: Path | None = None) -> Dataset:
     Args:
         name: "mnist" or "fashion_mnist" (48,000 / 12,000 / 10,000 images), or "mnist_5k", the embedded digits
             (3,200 / 800 / 1,000), which is also what "mnist" falls back to when nothing else can be had.
-        root: torchvision's root folder; by default what the environment variable `DDPM_DATA` names, or else
-            the project's `data/`.
+        root: torchvision's root folder; by default `default_root()`.
 
     Raises:
         ValueError: if the name is unknown.
@@ -110,7 +113,7 @@ def load(name: str = "mnist", root: Path | None = None) -> Dataset:
         raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, not {name!r}.")
     if name == "mnist_5k":
         return _embedded("Data: the 5,000 MNIST digits that come with the project.")
-    root = Path(root or os.environ.get("DDPM_DATA") or PROJECT / "data")
+    root = Path(root or default_root())
     folder = root / DATASETS[name] / "raw"
     if all((folder / file).exists() for file in SHA256[DATASETS[name]]):
         return _full(name, root, f"Data: {DATASETS[name]} in {_shown(root)}.")
@@ -168,7 +171,8 @@ def _embedded(source: str) -> Dataset:
 def _read_embedded() -> dict[str, np.ndarray]:
     content = EMBEDDED.read_bytes()
     if hashlib.sha256(content).hexdigest() != EMBEDDED_SHA256:
-        raise DataError(f"{EMBEDDED} is damaged (its sha256 is wrong): restore it with git checkout.")
+        remedy = "restore it with git checkout, or install ddpm-utils again"
+        raise DataError(f"{EMBEDDED} is damaged (its sha256 is wrong): {remedy}.")
     with np.load(io.BytesIO(content)) as arrays:
         return dict(arrays)
 
@@ -190,8 +194,8 @@ def _download(name: str, root: Path) -> None:
 
 
 def _shown(root: Path) -> str:
-    """A folder as a user would name it: from the project if it is in there."""
-    return str(root.relative_to(PROJECT)) if root.is_relative_to(PROJECT) else str(root)
+    """A folder as a user would name it: from the project, or from here, if it is in there."""
+    return str(root.relative_to(_home())) if root.is_relative_to(_home()) else str(root)
 
 
 def to_unit(images: Images) -> Images:
@@ -199,6 +203,22 @@ def to_unit(images: Images) -> Images:
     return (images + 0.5).clamp(0, 1)
 
 
+def _home() -> Path:
+    """The repository in a checkout or an editable install; of a wheel, the current folder."""
+    return PROJECT if RESOURCES == PROJECT else Path.cwd()
+
+
 def output() -> Path:
-    """The folder that runs and figures are written below: the project, or what `DDPM_OUTPUT` names."""
-    return Path(os.environ.get("DDPM_OUTPUT") or PROJECT)
+    """Return the folder that runs are written below, in data/runs: what `DDPM_OUTPUT` names.
+
+    By default it is the repository in a checkout or an editable install, and the current folder otherwise.
+    """
+    return Path(os.environ.get("DDPM_OUTPUT") or _home())
+
+
+def default_root() -> Path:
+    """Return torchvision's root folder: what `DDPM_DATA` names.
+
+    By default it is the repository's data/ in a checkout or an editable install, and data/ below `output()` otherwise.
+    """
+    return Path(os.environ.get("DDPM_DATA") or (PROJECT if RESOURCES == PROJECT else output()).joinpath("data"))

@@ -17,6 +17,23 @@ jaxtyping.install_import_hook(
 
 from ddpm_utils import data  # noqa: E402  (after the hook)
 
+SLOW = (
+    *("browser", "maintenance", "test_clean_tree.py", "test_wheel.py"),
+    *(f"batch/test_{name}.py" for name in ("engines", "jobs", "notebooks", "own_degradation", "student", "sweep")),
+    *("evaluation/test_explanations.py", "evaluation/test_restoration.py", "lab/test_training.py"),
+    *("training/test_accelerate.py", "training/test_restoration_experiment.py"),
+)
+"""Folders and files of tests that train, execute notebooks or start processes: `make quick` leaves them out."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Mark them."""
+    folder = Path(__file__).parent
+    for item in items:
+        if any(item.path.is_relative_to(folder / name) for name in SLOW):
+            item.add_marker("slow")
+
 
 def pytest_terminal_summary(terminalreporter):
     """The browser tests' latencies, also where their processes' output is not shown."""
@@ -57,7 +74,7 @@ def mnist(mnist_root) -> data.Dataset:
 
 @pytest.fixture
 def output(tmp_path, monkeypatch) -> Path:
-    """Runs and figures are written here."""
+    """Runs are written below it."""
     monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
     return tmp_path
 

@@ -2,10 +2,14 @@
 
 import errno
 import os
+import shutil
 
+import nbformat
 import pytest
 
 from ddpm_utils.__main__ import main, parse
+from ddpm_utils.batch.notebooks import NOTEBOOKS
+from ddpm_utils.commands import grid_path
 
 
 def test_values_are_python_literals_or_text():
@@ -34,6 +38,7 @@ def test_bad_input_is_one_sentence(arguments, sentence, capsys, unchecked):
     assert error.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_trains_and_resumes(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
     arguments = ["train", "dataset=mnist_5k", "batch_size=1600", "T=20", "network=lean_unet"]
@@ -44,6 +49,73 @@ def test_trains_and_resumes(tmp_path, monkeypatch, capsys):
     assert len((folder / "losses.csv").read_text().splitlines()) == 3
     assert main(["clean"]) == 0
     assert not folder.exists()
+
+
+@pytest.fixture
+def served(monkeypatch) -> list[tuple]:
+    """What would be started: commands, with the output folder of their kernels and the folder that they start in."""
+    found = []
+
+    def call(command, env, cwd=None):
+        found.append((command, env["DDPM_OUTPUT"], cwd))
+        return 0
+
+    monkeypatch.setattr("ddpm_utils.commands.subprocess.call", call)
+    return found
+
+
+def test_lab_opens_copies_and_keeps_what_was_edited(output, tmp_path_factory, served, monkeypatch, capsys):
+    originals, lab = tmp_path_factory.mktemp("notebooks"), output / "data" / "runs" / "lab"
+    shutil.copytree(NOTEBOOKS, originals, dirs_exist_ok=True)
+    monkeypatch.setattr("ddpm_utils.batch.notebooks.NOTEBOOKS", originals)
+
+    def change(folder, number: int, source: str | None = None) -> bytes:
+        path = sorted(folder.glob("0*.ipynb"))[number]
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells[0].source = source or notebook.cells[0].source
+        notebook.cells[-1].outputs = [nbformat.v4.new_output("stream", text="executed")]
+        nbformat.write(notebook, path)
+        return path.read_bytes()
+
+    assert main(["lab"]) == 0
+    names = {path.name for path in originals.iterdir()}
+    assert {path.name for path in lab.iterdir()} == names | {".copied.json"}
+    assert served[0][1:] == (str(output), lab)
+    assert served[0][0][-1] == str(lab / "01_forward_process.ipynb")
+    mine, executed = change(lab, 0, "# Mine"), change(lab, 1)
+    assert main(["lab"]) == 0
+    assert change(lab, 1) == executed  # there is nothing newer
+    assert capsys.readouterr().out == ""
+    newer = [change(originals, number, "# Newer") for number in (0, 1)]
+    os.unlink(sorted(lab.glob("0*.ipynb"))[2])
+    assert main(["lab"]) == 0
+    assert [path.read_bytes() for path in sorted(lab.glob("0*.ipynb"))[:2]] == [mine, newer[1]]
+    line = f"There is a newer version of {lab / '01_forward_process.ipynb'}, which you have edited: rename it"
+    assert capsys.readouterr().out.startswith(line)
+    assert {path.name for path in lab.iterdir()} == names | {".copied.json"}
+    assert main(["clean"]) == 1
+    assert capsys.readouterr().err == f"ddpm: you have edited {lab / '01_forward_process.ipynb'}: move it away first.\n"
+    os.rename(lab / "01_forward_process.ipynb", output / "mine.ipynb")
+    assert main(["lab"]) == 0
+    assert (lab / "01_forward_process.ipynb").read_bytes() == newer[0]
+    assert main(["clean"]) == 0
+    assert not lab.exists()
+
+
+def test_app_serves_the_projects_page(output, served):
+    assert main(["app"]) == 0
+    [(command, written_below, _)] = served
+    assert str(NOTEBOOKS / "app.ipynb") in command
+    assert written_below == str(output)
+
+
+def test_a_grid_is_yours_or_the_projects(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert grid_path("grids/beta_T.yaml") == str(NOTEBOOKS.parent / "grids" / "beta_T.yaml")
+    assert grid_path("grids/mine.yaml") == "grids/mine.yaml"
+    (tmp_path / "grids").mkdir()
+    (tmp_path / "grids" / "beta_T.yaml").touch()
+    assert grid_path("grids/beta_T.yaml") == "grids/beta_T.yaml"
 
 
 def test_a_disk_that_refuses_is_one_sentence(tmp_path, monkeypatch, capsys):

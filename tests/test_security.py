@@ -17,7 +17,7 @@ from ddpm_utils.batch.notebooks import numbered
 from ddpm_utils.commands import lab_server
 from ddpm_utils.data import PROJECT
 
-SOURCES = sorted(path for name in ("ddpm_utils", "reliability", "benchmarks") for path in (PROJECT / name).glob("*.py"))
+SOURCES = sorted(path for name in ("ddpm_utils", "maintenance") for path in (PROJECT / name).rglob("*.py"))
 EXECUTES = {
     "eval",
     "exec",
@@ -60,7 +60,7 @@ def test_unsafe_calls_are_found():
     ]
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PROJECT)))
 def test_nothing_that_is_read_is_executed(path):
     assert unsafe(path.read_text(encoding="utf-8")) == []
 
@@ -114,6 +114,7 @@ def status(server: dict, path: str, token: str = "") -> int:
         return error.code
 
 
+@pytest.mark.slow
 def test_jupyterlab_is_on_loopback_behind_a_token(lab):
     assert len(lab["token"]) >= 40
     assert status(lab, "/api/contents") == 403

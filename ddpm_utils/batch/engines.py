@@ -114,7 +114,7 @@ def on_dask(
     try:
         import distributed
     except ModuleNotFoundError as error:
-        raise ValueError("this needs Dask, which pip install 'ddpm-utils[dask]' brings.") from error
+        raise ValueError("this needs Dask: pip install distributed bokeh.") from error
     with contextlib.ExitStack() as stack:
         try:
             cluster = scheduler or stack.enter_context(

@@ -1,5 +1,7 @@
-"""The committed notebooks: where they are, what parameters they take, and their edition for students."""
+"""The committed notebooks: where they are, what parameters they take, copies to work in, an edition for students."""
 
+import hashlib
+import json
 from functools import cache
 from pathlib import Path
 
@@ -7,10 +9,11 @@ import nbformat
 import papermill
 from nbformat import NotebookNode
 
-from ddpm_utils.data import PROJECT
-from ddpm_utils.files import fingerprint, write_bytes
+from ddpm_utils.data import RESOURCES
+from ddpm_utils.files import fingerprint, read_json, write_bytes, write_json
 
-NOTEBOOKS = PROJECT / "notebooks"
+NOTEBOOKS = RESOURCES / "notebooks"
+COPIED = ".copied.json"  # in a folder of copies: the sha256 of what was copied
 EXERCISES = "## Exercises"  # begins the last part of each
 
 
@@ -49,6 +52,57 @@ def outputs_sha256(notebook: NotebookNode) -> str:
     return fingerprint(cells)
 
 
+def copy_notebooks(folder: Path) -> list[Path]:
+    """Copy the notebooks to a folder to work in; those that were edited there stay as they are.
+
+    Args:
+        folder: to copy into; made if it is missing.
+
+    Returns:
+        the edited copies of which there is a newer version than the one that was copied.
+
+    Raises:
+        CheckpointError: if the list of copies is damaged, or a copy cannot be written.
+    """
+    copied, outdated = _copied(folder), []
+    for path in [*numbered(), NOTEBOOKS / "app.ipynb", NOTEBOOKS / "README.md"]:
+        name, target, version = path.name, folder / path.name, _version(path)
+        there = _version(target) if target.exists() else None
+        if there in (None, copied.get(name)) and there != version:
+            write_bytes(target, path.read_bytes())
+        if there in (None, copied.get(name), version):
+            copied[name] = version
+        elif copied.get(name) != version:
+            outdated.append(target)
+    write_json(folder / COPIED, copied)
+    return outdated
+
+
+def edited_notebooks(folder: Path) -> list[Path]:
+    """Return the copies in a folder that are not what `copy_notebooks` wrote; executed ones are, edited ones are not.
+
+    Raises:
+        CheckpointError: if the list of copies is damaged.
+    """
+    paths = {folder / name: version for name, version in _copied(folder).items()}
+    return [path for path, version in paths.items() if path.exists() and _version(path) != version]
+
+
+def _copied(folder: Path) -> dict[str, str]:
+    path = folder / COPIED
+    return read_json(path, "delete it; notebooks beside it then count as edited") if path.exists() else {}
+
+
+def _version(path: Path) -> str:
+    """The sha256 of a notebook's cells without outputs; of another file, or a damaged notebook, that of its bytes."""
+    content = path.read_bytes()
+    try:
+        cells = json.loads(content)["cells"]
+        return fingerprint([[cell["cell_type"], "".join(cell["source"])] for cell in cells])
+    except (ValueError, KeyError, TypeError):
+        return hashlib.sha256(content).hexdigest()
+
+
 def write_student_edition(folder: Path) -> list[Path]:
     """Write each notebook without its answers and outputs, under its own name, so that links between them hold.
 
@@ -83,7 +137,7 @@ def student_edition(path: Path) -> bytes:
     try:
         from nbgrader.preprocessors import ClearOutput, ClearSolutions, LockCells
     except ModuleNotFoundError as error:
-        raise ValueError("the student edition needs nbgrader, which pip install 'ddpm-utils[dev]' brings.") from error
+        raise ValueError("the student edition needs nbgrader, which is not installed: pip install nbgrader.") from error
     notebook = nbformat.read(path, as_version=4)
     for preprocessor in (ClearSolutions(), ClearOutput(), LockCells()):
         notebook, _ = preprocessor.preprocess(notebook, {})

@@ -19,6 +19,7 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
+from ddpm_utils.batch.notebooks import COPIED
 from ddpm_utils.evaluation.tables import SPREAD, to_text
 from ddpm_utils.files import read_json, read_notebook, write_bytes
 from ddpm_utils.training.experiments import PUBLISHED, Experiment
@@ -77,7 +78,7 @@ def build_site(folder: Path, target: Path) -> Path:
     """
     experiments = executed(folder)
     if not experiments:
-        makers = "`make run` makes those of data/runs, `ddpm sweep` those of data/runs/<grid>"
+        makers = "`ddpm run` makes those of data/runs, `ddpm sweep` those of data/runs/<grid>"
         raise ValueError(f"{folder} holds no executed notebooks: {makers}.")
     if target.exists() and not (target / "index.html").exists():
         raise ValueError(f"{target} is not a site: move it away first.")
@@ -101,10 +102,10 @@ def build_site(folder: Path, target: Path) -> Path:
 
 
 def executed(folder: Path) -> dict[str, list[Page]]:
-    """The executed notebooks of each experiment; one that failed counts, one without results does not."""
+    """The executed notebooks of each experiment; one that failed counts, one without results or a copy does not."""
     experiments: dict[str, list[Page]] = {}
     for path in sorted(folder.glob("*/[0-9][0-9]_*.ipynb")):
-        if path.stem.endswith(UNFINISHED):
+        if path.stem.endswith(UNFINISHED) or (path.parent / COPIED).exists():
             continue
         cells = read_notebook(path)[0].get("cells", ())
         if path.stem.endswith(FAILED) or any(cell.get("execution_count") for cell in cells):

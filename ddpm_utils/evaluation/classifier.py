@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddpm_utils import checkpoints
-from ddpm_utils.data import PROJECT, Part
+from ddpm_utils.data import RESOURCES, Part
 from ddpm_utils.randomness import generator_for
 
-SHIPPED = PROJECT / "data" / "checkpoints" / "classifier" / "weights.safetensors"
+SHIPPED = RESOURCES / "data" / "checkpoints" / "classifier" / "weights.safetensors"
 EPOCHS = 6
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 from torch import Tensor
 
 from ddpm_utils import checkpoints, files
-from ddpm_utils.data import PROJECT
+from ddpm_utils.data import RESOURCES
 from ddpm_utils.files import read_csv, read_json
 from ddpm_utils.training.base import SNAPSHOT_EPOCHS
 from ddpm_utils.training.experiments import DEGRADATIONS, LEAN, PUBLISHED, Experiment, RestorationExperiment
@@ -80,7 +80,7 @@ def load_results(experiment: RestorationExperiment) -> dict | None:
     return read_json(path) if path.exists() else None
 
 
-DECODERS = PROJECT / "data" / "checkpoints" / "decoders.json"
+DECODERS = RESOURCES / "data" / "checkpoints" / "decoders.json"
 
 
 def _hot(network: str, epochs: int, run_name: str = "") -> Experiment:
@@ -118,7 +118,7 @@ def load_decoders() -> dict[str, list[dict]]:
     return read_json(DECODERS)
 
 
-NORMS = PROJECT / "data" / "checkpoints" / "norms.json"
+NORMS = RESOURCES / "data" / "checkpoints" / "norms.json"
 
 
 def load_norms() -> dict[str, dict]:

@@ -93,7 +93,7 @@ class TrainingSetup(ABC):
     @property
     def figures_folder(self) -> Path:
         """Where the notebooks save figures."""
-        return output() / "figures" / self.slug
+        return output() / "data" / "runs" / self.slug / "figures"
 
     @property
     def table_path(self) -> Path:
@@ -103,7 +103,7 @@ class TrainingSetup(ABC):
     @property
     def shipped_folder(self) -> Path:
         """Where the project keeps weights and recorded results for this schedule and network, if it has any."""
-        return data.PROJECT / "data" / "checkpoints" / self.slug
+        return data.RESOURCES / "data" / "checkpoints" / self.slug
 
     def with_values(self, **changes) -> "TrainingSetup":
         """A copy with other values, checked again."""

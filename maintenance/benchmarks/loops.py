@@ -1,7 +1,6 @@
 """Training loops around the report's CNN: the coursework's, other libraries' and ours; each run is STEPS steps."""
 
 import itertools
-import os
 from collections.abc import Iterator
 
 import torch
@@ -27,7 +26,7 @@ def mnist_loader() -> Iterator[Tensor]:
 
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (1.0,))])
     try:
-        images = MNIST(os.environ.get("DDPM_DATA") or data.PROJECT / "data", train=True, transform=transform)
+        images = MNIST(data.default_root(), train=True, transform=transform)
     except RuntimeError:  # no full MNIST here: the embedded digits, which is a little faster
         digits = data.load("mnist_5k").train
         images = TensorDataset(digits.images, digits.labels)

@@ -15,7 +15,7 @@ import nbformat
 from ddpm_utils import checkpoints, data
 from ddpm_utils.batch import jobs, site, sweep
 from ddpm_utils.batch.grid import read_grid
-from ddpm_utils.data import PROJECT, SHA256
+from ddpm_utils.data import PROJECT, SHA256, default_root
 from ddpm_utils.evaluation import recorded
 from ddpm_utils.evaluation.classifier import SHIPPED as CLASSIFIER
 from ddpm_utils.evaluation.classifier import load_classifier
@@ -59,14 +59,14 @@ def kinds(folder: Path, stack: ExitStack) -> tuple[list[Kind], list[str]]:
         stack: undoes what leads the project to that folder.
     """
     stack.enter_context(patch.dict(os.environ, DDPM_OUTPUT=str(folder / "output")))
-    root = Path(os.environ.get("DDPM_DATA") or PROJECT / "data")
+    root = default_root()
     low_beta, averaging = Experiment(**PUBLISHED["low β"]), RestorationExperiment("averaging")
     small = low_beta.with_values(network="cnn_no_norm")
     for experiment in (low_beta, averaging, small):
         shutil.copytree(experiment.shipped_folder, folder / "data" / "checkpoints" / experiment.slug)
     for path in (recorded.NORMS, recorded.DECODERS, data.EMBEDDED, CLASSIFIER):
         shutil.copy(path, folder / "data" / path.name)
-    stack.enter_context(patch.object(data, "PROJECT", folder))
+    stack.enter_context(patch.object(data, "RESOURCES", folder))
     stack.enter_context(patch.object(data, "EMBEDDED", folder / "data" / data.EMBEDDED.name))
     for name in ("NORMS", "DECODERS"):
         stack.enter_context(patch.object(recorded, name, folder / "data" / getattr(recorded, name).name))

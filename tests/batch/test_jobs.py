@@ -58,7 +58,7 @@ def test_leaves_a_whole_notebook_without_exercises(job):
     assert [cell.cell for cell in events] == list(range(1, len(notebook.cells) + 1))
     assert {cell.cells for cell in events} == {len(notebook.cells)}
     assert find(job) == {"made_of": {"code": "x"}, "seconds": event.seconds}
-    assert list((job.output / "figures").rglob("*.png"))
+    assert list(job.output.glob("data/runs/*/figures/*.png"))
     assert sorted(path.name for path in job.folder.glob("*.ipynb")) == ["01_forward_process.ipynb"]
 
 

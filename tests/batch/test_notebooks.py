@@ -163,9 +163,9 @@ def shared(tmp_path_factory) -> Path:
     ("name", "parameters"), [(name, values) for name, sets in OTHER_PARAMETERS.items() for values in sets]
 )
 def test_runs_with_other_parameters(name, parameters, tmp_path, shared):
-    before = set((shared / "figures").rglob("*.png"))
+    before = set(shared.rglob("figures/*.png"))
     job = Job(name, parameters, tmp_path, shared)
     event = execute(job, threads=1)
     assert event.state == "done", event.message
     assert job.target.exists()
-    assert set((shared / "figures").rglob("*.png")) > before
+    assert set(shared.rglob("figures/*.png")) > before

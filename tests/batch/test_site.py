@@ -202,7 +202,7 @@ def test_a_site_that_is_replaced_is_never_half_there(tmp_path, monkeypatch):
 
 def test_refusals_are_one_sentence(tmp_path, capsys):
     assert main(["site", str(tmp_path / "missing")]) == 1
-    assert "holds no executed notebooks: `make run` makes those of data/runs" in capsys.readouterr().err
+    assert "holds no executed notebooks: `ddpm run` makes those of data/runs" in capsys.readouterr().err
     assert not (tmp_path / "missing").exists()
     own = write_runs(tmp_path) / "site" / "own.txt"
     own.parent.mkdir()

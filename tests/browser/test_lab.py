@@ -53,9 +53,9 @@ def lab_output(lab, monkeypatch):
 WRONG = """
 import torch
 
-from ddpm_utils import data, panels
-from ddpm_utils.live_images import NoisyDigits
-from ddpm_utils.training import generator_for
+from ddpm_utils import data
+from ddpm_utils.lab import NoisyDigits, panels
+from ddpm_utils.randomness import generator_for
 
 
 class Wrong(NoisyDigits):

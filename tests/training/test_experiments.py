@@ -117,7 +117,7 @@ def test_slug_and_folders(values, slug, output):
     experiment = Experiment(**values)
     assert experiment.slug == slug
     assert experiment.run_folder == output / "data" / "runs" / slug / "mnist_5k-seed0"
-    assert experiment.figures_folder == output / "figures" / slug
+    assert experiment.figures_folder == output / "data" / "runs" / slug / "figures"
     assert experiment.with_values(run_name="mine").run_folder.name == "mine"
 
 
