@@ -11,7 +11,7 @@ GRID ?= grids/beta_T.yaml
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run sweep test quick lab lab-edit app student site lint notebooks records reproduce bench bench-full stress \
+.PHONY: help run sweep test quick lab lab-edit app student site lint types notebooks records reproduce bench bench-full stress \
 	determinism mutants soak clean
 
 help: ## list the targets
@@ -23,7 +23,7 @@ run: $(STAMP) ## the main job: all notebooks for both published schedules, figur
 sweep: $(STAMP) ## a grid of experiments (GRID=grids/beta_T.yaml: about an hour), resumable; data/runs/<grid>
 	$(BIN)/ddpm sweep $(GRID)
 
-test: $(STAMP) lint ## all tests, and the committed notebooks executed and compared
+test: $(STAMP) lint types ## all tests, and the committed notebooks executed and compared
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 quick: $(STAMP) lint ## the fast tests alone, for every-day work (under 90 seconds on two cores)
@@ -32,6 +32,9 @@ quick: $(STAMP) lint ## the fast tests alone, for every-day work (under 90 secon
 lint: $(STAMP)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+
+types: $(STAMP)
+	$(BIN)/mypy
 
 lab: $(STAMP) ## JupyterLab on a copy of the notebooks (data/runs/lab), on this machine only
 	$(BIN)/ddpm lab

@@ -127,8 +127,11 @@ def lab_server(folder: Path) -> list[str]:
 
 def kernel_environment() -> dict[str, str]:
     """The environment of a server's kernels, which start in other folders but use the same data and output."""
+    from ddpm_utils.networks.cpu import TUNABLES
+
     folders = {"DDPM_OUTPUT": str(output())} | {k: v for k, v in os.environ.items() if k == "DDPM_DATA" and v}
-    return os.environ | {name: os.path.abspath(folder) for name, folder in folders.items()}
+    own = {name: os.path.abspath(folder) for name, folder in folders.items()}
+    return {"GLIBC_TUNABLES": TUNABLES} | os.environ | own
 
 
 def app() -> int:

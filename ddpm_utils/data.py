@@ -45,8 +45,8 @@ SHA256 = {
         "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
     },
 }
-DATASETS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "mnist_5k": None}
-"""What the notebooks' `dataset` parameter may be, and torchvision's name for it (None: embedded)."""
+DATASETS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "mnist_5k": ""}
+"""What the notebooks' `dataset` parameter may be, and torchvision's name for it (none: embedded)."""
 
 
 class DataError(Exception):
@@ -87,8 +87,8 @@ class Dataset:
         """A hash of every pixel and label, which tables name."""
         digest = hashlib.sha256()
         for part in (self.train, self.validation, self.test):
-            digest.update(part.pixels.numpy())
-            digest.update(part.labels.numpy())
+            digest.update(part.pixels.numpy().data)
+            digest.update(part.labels.numpy().data)
         return digest.hexdigest()
 
 

@@ -12,7 +12,7 @@ import signal
 import threading
 import uuid
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 
 from ddpm_utils.batch.jobs import Chain, Event, execute_chain
@@ -25,7 +25,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def on_processes(chains: Sequence[Chain], workers: int | None = None, threads: int = 1) -> Iterator[Event]:
+def on_processes(chains: Sequence[Chain], workers: int | None = None, threads: int = 1) -> Generator[Event]:
     """Execute chains in processes of this machine, one per chain, so many at a time.
 
     Args:
@@ -98,7 +98,7 @@ def on_dask(
     workers: int | None = None,
     scheduler: str | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Execute chains on a Dask cluster whose workers see the same folders; each chain uses one core.
 
     When this is closed, the workers of a running cluster stop at the end of the cell that they are executing.

@@ -18,6 +18,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from torch import Tensor
 
 from ddpm_utils.data import to_unit
@@ -34,7 +35,7 @@ def moves(artist: Moving) -> Moving:
     return artist
 
 
-def moving_title(figure: Figure) -> Artist:
+def moving_title(figure: Figure) -> Text:
     """A title above the figure, whose place is kept while it has no words yet."""
     return figure.suptitle(" ", fontsize=10)
 

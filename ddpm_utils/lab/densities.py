@@ -113,8 +113,8 @@ class EvidenceBound:
         self.posterior.set_data(self.model.posterior(self.z, x))
         self.q.set_data(self.z, np.exp(log_normal(self.z, mean, deviation)))
         self.bound.set_data(self.means, self.model.elbo(x, self.means, deviation) - evidence)
-        self.gap.set_data([mean, mean], [0, -gap])
-        self.here.set_data([mean], [-gap])
+        self.gap.set_data([mean, mean], [0.0, -float(gap)])
+        self.here.set_data([mean], [-float(gap)])
         q = f"q = N({mean:g}, {deviation:.2g}²)"
         self.title.set_text(f"x = {x:g}, {q}: log p(x) = {evidence:.3f}, ELBO = {evidence - gap:.3f}, gap = {gap:.3f}")
         return self.figure
@@ -156,8 +156,8 @@ class PosteriorPicture:
         mean = z_weight * z + x_weight * x
         self.before.set_data(*self.density(alpha[t - 1] ** 0.5 * x, (1 - alpha[t - 1]) ** 0.5))
         self.after.set_data(*self.density(mean, variance**0.5))
-        self.x.set_data([x, x], [0, self.top])
-        self.z.set_data([z, z], [0, self.top])
+        self.x.set_data([x, x], [0.0, float(self.top)])
+        self.z.set_data([z, z], [0.0, float(self.top)])
         found = f"mean {mean:.3f}, deviation {variance**0.5:.3f}"
         self.title.set_text(f"t = {t} of {self.schedule.T}, x = {x:g}, z_t = {z:.3g}: posterior with {found}")
         return self.figure

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,7 +63,7 @@ def trajectories(
     ways = {(name, 0.0): method for name, method in SAMPLERS.items()}
     ways |= {("DDIM", eta): Method(partial(ddim, eta=eta), DDIM.spacing) for eta in ETAS}
     ways = {way: method for way, method in ways.items() if all(method.can_walk(schedule, n) for n in calls)}
-    every = {"count": seeds * count, "seed": START_SEED}
+    every: dict[str, Any] = {"count": seeds * count, "seed": START_SEED}
     each = range(START_SEED, START_SEED + seeds * count)
     found = {}
     for ((name, eta), method), number, (start_name, start) in product(ways.items(), calls, starts.items()):

@@ -3,7 +3,7 @@
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from pathlib import Path
 
@@ -88,7 +88,7 @@ class LiveTraining:
         ax["losses"].legend(fontsize=8)
         self.rows = Rows(ax["samples"], rows, self.columns, [f"step {stop}" for stop in self.stops])
 
-    def __iter__(self) -> Iterator[Progress]:
+    def __iter__(self) -> Generator[Progress]:
         self._draw_samples()
         self.running, before = True, time.monotonic()
         try:

@@ -76,7 +76,7 @@ def panel(
 
     An error in `draw` is shown in the panel, not swallowed.
     """
-    documented = draw if inspect.isroutine(draw) else draw.__call__
+    documented = draw if inspect.isroutine(draw) else type(draw).__call__
     picture = Picture((documented.__doc__ or "").strip().split("\n")[0])
     waiting = False
 

@@ -50,17 +50,17 @@ def loss_over_time(
         losses: label → one loss per image.
         curves: label → values over t = 0…T; entry 0 is not shown.
     """
-    t = np.asarray(t)
-    edges = np.linspace(0, t.max(), bins + 1)
+    at = np.asarray(t)
+    edges = np.linspace(0, at.max(), bins + 1)
     figure, axes = plt.subplots(figsize=(6, 3))
     for colour, marker, (label, values) in zip((BLUE, PURPLE), "os", losses.items(), strict=False):
-        groups = [np.asarray(values)[(low < t) & (t <= high)] for low, high in pairwise(edges)]
+        groups = [np.asarray(values)[(low < at) & (at <= high)] for low, high in pairwise(edges)]
         mean = [group.mean() for group in groups]
         error = [group.std() / max(1, len(group)) ** 0.5 for group in groups]
         centre = (edges[1:] + edges[:-1]) / 2
         axes.errorbar(centre, mean, error, fmt=marker, markersize=4, color=colour, label=label)
-    for colour, style, (label, values) in zip((ORANGE, GREEN, RED), ("-", "--", ":"), curves.items(), strict=False):
-        axes.plot(np.arange(1, len(values)), values[1:], style, color=colour, label=label)
+    for colour, style, (label, curve) in zip((ORANGE, GREEN, RED), ("-", "--", ":"), curves.items(), strict=False):
+        axes.plot(np.arange(1, len(curve)), curve[1:], style, color=colour, label=label)
     axes.set(xlabel="step t", ylabel="mean squared error of ε", yscale="log")
     axes.legend()
     return figure

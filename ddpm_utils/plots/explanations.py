@@ -220,7 +220,7 @@ def off_by_one(explained: Explained) -> Figure:
 def memorisation(explained: Explained) -> Figure:
     """Distances of samples and of test digits to their nearest training image, and the classes of samples."""
     figure, (left, right) = panels(2, width=4.6)
-    bins = np.linspace(0, 0.4, 33)
+    bins = np.linspace(0, 0.4, 33).tolist()
     first = next(iter(explained.values()))
     left.hist(first["distances of test digits"], bins, color=GREY, alpha=0.4, label="test digits")
     share = np.array(first["classes of training images"]) / sum(first["classes of training images"])

@@ -84,7 +84,7 @@ def to_png(figure: Figure, colours: int = COLOURS) -> bytes:
     picture, palette = PIL.Image.open(drawn).convert("RGB"), PIL.Image.new("P", (1, 1))
     kept = ("white", *LINES)  # however thin the lines that have them
     own = [round(255 * part) for colour in kept for part in to_rgb(colour)]
-    palette.putpalette([*picture.quantize(colours - len(kept)).getpalette()[: 3 * (colours - len(kept))], *own])
+    palette.putpalette([*(picture.quantize(colours - len(kept)).getpalette() or [])[: 3 * (colours - len(kept))], *own])
     drawn_with = picture.quantize(palette=palette, dither=PIL.Image.Dither.NONE)
     entries = np.array(drawn_with.getpalette()).reshape(-1, 3)
     entries[entries.min(axis=1) >= NEARLY_WHITE] = 255  # Pillow looks colours up by their first six bits

@@ -40,7 +40,8 @@ def quality_map(table: pd.DataFrame, samples: Mapping[str, Mapping[str, str]]) -
     betas, steps = sorted(table["beta"].unique()), sorted(table["T"].unique(), reverse=True)
     scores = _scores(table)
     everything = pd.concat(list(scores.values()))
-    norm = LogNorm(everything.min(), everything.max())
+    low, high = everything.min(), everything.max()
+    norm = LogNorm(low, high)
     width = 1.22 * len(betas) + 0.5
     figure = plt.figure(figsize=(width * len(scores) + 0.9, 1.36 * len(steps) + 0.9))
     *parts, last = figure.subfigures(1, len(scores) + 1, width_ratios=[width] * len(scores) + [0.9])
@@ -57,7 +58,7 @@ def quality_map(table: pd.DataFrame, samples: Mapping[str, Mapping[str, str]]) -
             if row == len(steps) - 1:
                 axes[row, column].set_xlabel(f"{beta:g}")
     bar = last.add_axes((0.1, 0.15, 0.18, 0.7), title="FID")
-    ticks = [tick for tick in TICKS if norm.vmin <= tick <= norm.vmax]
+    ticks = [tick for tick in TICKS if low <= tick <= high]
     figure.colorbar(ScalarMappable(norm, COLOURS), cax=bar, format="%g", ticks=ticks).minorticks_off()
     return figure
 

@@ -1,7 +1,7 @@
 """What every experiment shares: a network, data, a run folder, training, and the trained weights to be found again."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -148,7 +148,7 @@ class TrainingSetup(ABC):
             snapshots=SNAPSHOT_EPOCHS,
         )
 
-    def train(self, run: Run, dataset: data.Dataset, *, accelerator: Accelerator | None = None) -> Iterator[Progress]:
+    def train(self, run: Run, dataset: data.Dataset, *, accelerator: Accelerator | None = None) -> Generator[Progress]:
         """Train a run on a data set for this experiment's epochs (see `loop.train`).
 
         Keep the memory that tensors free, for the rest of the process (see `keep_freed_memory`).

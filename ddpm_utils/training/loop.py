@@ -6,7 +6,7 @@ last state continues exactly as if it had not stopped, and any number of process
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from operator import itemgetter
 from typing import NamedTuple
 
@@ -62,7 +62,7 @@ def train(
     seed: int = 0,
     lr_schedule: str = "constant",
     accelerator: Accelerator | None = None,
-) -> Iterator[Progress]:
+) -> Generator[Progress]:
     """Train to `epochs` epochs in all, from where the run is (algorithm 1 of the report; Ho et al. 2020).
 
     Each step draws a batch, t uniform on 1…T inclusive and the objective's noise, and takes one Adam step.
