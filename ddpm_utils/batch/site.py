@@ -140,7 +140,8 @@ def results(text: str) -> tuple[list[str], list[list[Cell]], dict[str, Cell]]:
     if not text.strip():
         return [], [], {}
     table = pd.read_csv(io.StringIO(text))
-    columns = [column for column in table if not column.endswith(SPREAD)]
+    spreads = {column + SPREAD for column in table}
+    columns = [column for column in table if column not in spreads]
     same = [column for column in columns[1:] if len(table) > 1 and table[column].nunique(dropna=False) == 1]
     shown = [column for column in columns if column not in same]
     rows = [[_cell(row, column) for column in shown] for _, row in table.iterrows()]

@@ -74,10 +74,9 @@ def to_markdown(table: pd.DataFrame) -> str:
     text = table.copy().astype(object)
     for column in table.columns:
         text[column] = [to_text(value) for value in table[column]]
-    for column in [column for column in table.columns if column.endswith(SPREAD)]:
-        spreads = text.pop(column)
-        value = column.removesuffix(SPREAD)
-        text[value] = [v if s == "–" else f"{v} ± {s}" for v, s in zip(text[value], spreads, strict=True)]
+    for column in [column for column in table.columns if column + SPREAD in table]:
+        spreads = text.pop(column + SPREAD)
+        text[column] = [v if s == "–" else f"{v} ± {s}" for v, s in zip(text[column], spreads, strict=True)]
     return text.to_markdown(index=False, disable_numparse=True)
 
 

@@ -92,6 +92,17 @@ def test_no_stored_output_was_changed_by_hand(path):
                 shown[kind] = text
 
 
+@pytest.mark.parametrize("path", [*NOTEBOOKS, FOLDER / "app.ipynb"], ids=by_name)
+def test_imports_little_and_builds_experiments_by_keyword(path):
+    trees = [ast.parse("".join(cell["source"])) for cell in code_cells(path)]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    modules = {node.module for node in nodes if isinstance(node, ast.ImportFrom)}
+    modules |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    assert len({name for name in modules if name.split(".")[0] == "ddpm_utils"}) <= 8
+    calls = [node for node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    assert not any(call.args for call in calls if call.func.attr in ("Experiment", "RestorationExperiment"))
+
+
 def reassigned(cells: list[str]) -> set[str]:
     """Global names that a function in one cell uses and a later cell assigns: a slider moved at the end would break."""
     found = set()
