@@ -18,21 +18,28 @@ jaxtyping.install_import_hook(
 from ddpm_utils import data  # noqa: E402  (after the hook)
 
 SLOW = (
-    *("browser", "maintenance", "test_clean_tree.py", "test_wheel.py"),
-    *(f"batch/test_{name}.py" for name in ("engines", "jobs", "notebooks", "own_degradation", "student", "sweep")),
-    *("evaluation/test_explanations.py", "evaluation/test_restoration.py", "lab/test_training.py"),
-    *("training/test_accelerate.py", "training/test_restoration_experiment.py"),
+    *("browser", "maintenance", "test_clean_tree.py", "test_wheel.py", "lab/test_training.py"),
+    *(f"batch/test_{name}.py" for name in ("engines", "jobs", "notebooks", "own_degradation", "own_network")),
+    *("batch/test_student.py", "batch/test_sweep.py", "training/test_accelerate.py"),
+    *("evaluation/test_explanations.py", "evaluation/test_restoration.py", "training/test_restoration_experiment.py"),
+    *("diffusion/test_latent_model.py::test_densities_integrate", "evaluation/test_classifier.py::test_learns"),
+    *("test_commands.py::test_trains", "test_security.py::test_jupyterlab", "test_vocabulary.py::test_the_ten_lines"),
 )
-"""Folders and files of tests that train, execute notebooks or start processes: `make quick` leaves them out."""
+"""How the tests begin that train, execute notebooks or start processes: `make quick` leaves them out."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """Mark them."""
-    folder = Path(__file__).parent
     for item in items:
-        if any(item.path.is_relative_to(folder / name) for name in SLOW):
+        if item.nodeid.startswith(tuple(f"tests/{name}" for name in SLOW)):
             item.add_marker("slow")
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Do not even import what `make quick` leaves out as a whole."""
+    if config.option.markexpr == "not slow" and collection_path in {Path(__file__).parent / name for name in SLOW}:
+        return True
 
 
 def pytest_terminal_summary(terminalreporter):

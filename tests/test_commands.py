@@ -38,7 +38,6 @@ def test_bad_input_is_one_sentence(arguments, sentence, capsys, unchecked):
     assert error.count("\n") == 1
 
 
-@pytest.mark.slow
 def test_trains_and_resumes(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
     arguments = ["train", "dataset=mnist_5k", "batch_size=1600", "T=20", "network=lean_unet"]

@@ -114,7 +114,6 @@ def status(server: dict, path: str, token: str = "") -> int:
         return error.code
 
 
-@pytest.mark.slow
 def test_jupyterlab_is_on_loopback_behind_a_token(lab):
     assert len(lab["token"]) >= 40
     assert status(lab, "/api/contents") == 403

@@ -1,6 +1,7 @@
 """The wheel holds all that it needs: unpacked and used from another folder, it writes below that folder alone."""
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
@@ -10,18 +11,6 @@ import pytest
 
 from ddpm_utils.data import PROJECT
 
-TEN_LINES = """
-import torch
-import ddpm_utils as ddpm
-
-x = ddpm.load("mnist_5k").test.images[:8]
-low = ddpm.constant(beta=0.001, T=2000)
-z = ddpm.diffuse(x, 200, torch.randn_like(x), low)
-decoder = ddpm.Experiment(beta=0.001, T=2000).load_decoder()
-new = ddpm.sample(ddpm.ancestral, decoder, low.subset(30), count=8)
-ddpm.show([x, z, new], labels=["x", "z_200", "new"])
-print(ddpm.__file__, decoder.source)
-"""
 LAB = """
 from ddpm_utils import commands
 commands.subprocess.call = lambda command, env, cwd: print(cwd, env["DDPM_OUTPUT"])
@@ -79,7 +68,9 @@ def test_holds_what_is_read(unpacked):
 
 
 def test_ten_lines_run_and_write_nothing(python, unpacked, tmp_path):
-    printed = python("-c", TEN_LINES)
+    readme = (PROJECT / "README.md").read_text(encoding="utf-8")
+    lines = re.search(r"```python\n(import torch\nimport ddpm_utils as ddpm\n.*?)```", readme, re.DOTALL)[1]
+    printed = python("-c", f"{lines}\nprint(ddpm.__file__, decoder.source)")
     assert f"{unpacked / 'ddpm_utils' / '__init__.py'} Weights shipped with the project" in printed
     assert files(tmp_path / "work") == {}
 
