@@ -102,7 +102,7 @@ def test_workflows_call_targets_that_exist(workflows):
 def test_without_make_the_same_is_tested(workflows):
     """Windows has no make: its step runs what `make test` runs, but for the tests of what needs POSIX."""
     lines = commands(workflows["test.yml"])
-    for command in [*recipe("lint"), *recipe("test")]:
+    for command in [command for target in ("lint", "types", "test") for command in recipe(target)]:
         assert any(line.removesuffix(" --ignore tests/maintenance") == command for line in lines), command
 
 
