@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import nbformat
 import papermill
@@ -21,10 +22,12 @@ STRIPPED_KEYS = "metadata.widgets metadata.papermill cell.metadata.papermill cel
 
 
 def refresh() -> None:
-    """Execute the committed notebooks from top to bottom at their default parameters, and strip them."""
+    """Execute the committed notebooks from top to bottom at their default parameters, and strip them.
+
+    Their data are those that every clone has: `DDPM_DATA` does not count.
+    """
     for path in [*numbered(), NOTEBOOKS / "app.ipynb"]:
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ["DDPM_OUTPUT"] = folder  # figures and runs of this execution are not kept
+        with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, DDPM_OUTPUT=folder, DDPM_DATA=""):
             executed = Path(folder) / path.name
             papermill.execute_notebook(str(path), str(executed), kernel_name="python3")
             keep = ["--keep-output", "--keep-count", "--extra-keys", STRIPPED_KEYS]
@@ -44,8 +47,7 @@ def write_gallery() -> None:
     dataset = data.load("mnist")
     if dataset.name != "mnist":
         raise DataError(f"the gallery needs the full MNIST. {dataset.source}")
-    with tempfile.TemporaryDirectory() as folder:
-        os.environ["DDPM_OUTPUT"] = folder
+    with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, DDPM_OUTPUT=folder):
         if run({}):
             raise RuntimeError("a notebook failed, so the gallery was not changed.")
         for figures in Path(folder).glob("data/runs/*/figures"):
