@@ -56,7 +56,6 @@ def sweep(
     from ddpm_utils.batch.grid import read_grid
     from ddpm_utils.batch.progress import Board
     from ddpm_utils.batch.sweep import Results, is_complete, plan, prospects, seconds_of
-    from ddpm_utils.data import output
 
     name = Path(grid).stem
     on_a_cluster = dask or bool(scheduler)
