@@ -156,7 +156,7 @@ def execute_chain(jobs: Chain, threads: int, tell: Callable[[Event], None]) -> N
     """Execute one experiment's jobs, which build on each other, in order, up to the first that fails.
 
     Jobs that are done already are kept. What another version of code, data or parameters has executed or trained is
-    deleted before it is made anew, so that nothing old can vouch for it; a training by this version is continued. No
+    deleted before it is made again, so that nothing old can vouch for it; a training by this version is continued. No
     two processes work on one experiment at a time.
     """
     job, folder = jobs[0], jobs[0].folder

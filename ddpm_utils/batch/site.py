@@ -116,7 +116,7 @@ def executed(folder: Path) -> dict[str, list[Page]]:
 def index_page(folder: Path, experiments: Mapping[str, Sequence[Page]]) -> str:
     """The first page: the map, the table, and links to all others."""
     path = folder / "results.json"
-    found = read_json(path, "`ddpm run` and `ddpm sweep` write it anew") if path.exists() else {}
+    found = read_json(path, "`ddpm run` and `ddpm sweep` write it again") if path.exists() else {}
     columns, rows, shared = results(found.get("results.csv", ""))
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
     titles = {Experiment(**published).title: Experiment(**published).slug for published in PUBLISHED.values()}

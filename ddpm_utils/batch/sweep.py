@@ -125,7 +125,7 @@ def results(entries: Iterable[Entry], chains: Iterable[Chain]) -> tuple[pd.DataF
 
 
 def main_job(experiments: Iterable[Experiment], folder: Path, values: dict) -> list[Chain]:
-    """What `ddpm run` executes: notebooks 01–04 for each experiment, and 05; always anew.
+    """What `ddpm run` executes: notebooks 01–04 for each experiment, and 05; always again, from the start.
 
     Args:
         folder: of the executed notebooks.

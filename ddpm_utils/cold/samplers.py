@@ -7,7 +7,7 @@ All share one signature, `sampler(restore, degradation, z, context, noise, …)`
     cold_2   z_s = z_t − D(x̂, t, c) + D(x̂, s, c)    algorithm 2 of Bansal et al. (2022)
 
 with x̂ = R(z_t, t/T) and s the next step to visit, t − 1 if all are. The context c is known, or a rule makes it at each
-step: `estimated` solves z_t = D(x̂, t, c) for it, as DDIM does; `fresh` draws it anew.
+step: `estimated` solves z_t = D(x̂, t, c) for it, as DDIM does; `fresh` draws a new one.
 """
 
 from collections.abc import Callable, Iterator, Sequence

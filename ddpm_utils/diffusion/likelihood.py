@@ -1,4 +1,4 @@
-"""The variational bound in bits per dimension, the yard-stick that schedules share (Ho et al. 2020, section 3).
+"""The variational bound in bits per dimension, the yardstick that schedules share (Ho et al. 2020, section 3).
 
 −log p(x) ≤ KL(q(z_T|x) ‖ N(0, I)) + Σ_{t≥2} E KL(q(z_{t−1}|z_t, x) ‖ p(z_{t−1}|z_t)) − E log p(x|z_1)
 

@@ -234,4 +234,4 @@ def check_beta(**betas: float) -> None:
         if not 0 < value < 1:
             raise ValueError(f"{name} must lie strictly between 0 and 1, not {value!r}.")
         if not SMALLEST_BETA <= value <= 1 - SMALLEST_BETA:
-            raise ValueError(f"{name} must be at least 1e-9 from 0 and from 1, or rounding eats it; not {value!r}.")
+            raise ValueError(f"{name} must be at least 1e-9 from 0 and from 1, or rounding loses it; not {value!r}.")

@@ -120,7 +120,7 @@ def round_trip(draw: RoundTripPicture) -> Panel:
 
 
 def training(training: LiveTraining) -> Panel:
-    """Notebook 02: a button that trains, and stops; the run stays resumable. Another one begins anew."""
+    """Notebook 02: a button that trains and stops (the run stays resumable), and one that starts over."""
     picture = widgets.Picture(training.__call__.__doc__ or "")
     train = ipywidgets.ToggleButton(description="Train", icon="play", tooltip="train, or stop and keep the run")
     again = ipywidgets.Button(description="Start over", icon="undo", tooltip="delete this run and begin a new one")

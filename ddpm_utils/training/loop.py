@@ -1,6 +1,6 @@
 """Training as a generator: it yields (epoch, step, losses), and the caller owns progress bar and plots.
 
-All randomness of a step is drawn anew from (seed, step), so a run that stops anywhere and resumes from its
+All randomness of a step is drawn from (seed, step), so a run that stops anywhere and resumes from its
 last state continues exactly as if it had not stopped, and any number of processes sees the same batches.
 """
 
