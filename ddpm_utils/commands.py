@@ -8,7 +8,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from ddpm_utils.data import RESOURCES, output
+from ddpm_utils.places import RESOURCES, output
 
 UNSUITED = ["@jupyter/nbgrader", "@jupyter-notebook/lab-extension"]  # JupyterLab's, which Voilà could not start
 

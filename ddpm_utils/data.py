@@ -6,7 +6,6 @@ that come with the project.
 
 import hashlib
 import io
-import os
 import socket
 import tempfile
 from dataclasses import dataclass
@@ -19,13 +18,9 @@ import torchvision
 from jaxtyping import UInt8
 from torch import Tensor
 
+from ddpm_utils.places import RESOURCES, default_root, shown
 from ddpm_utils.shapes import Images
 
-PROJECT = Path(__file__).resolve().parents[1]
-"""The repository, if this is a checkout or an editable install."""
-_INSTALLED = Path(__file__).resolve().parent / "resources"  # what a wheel holds of the repository
-RESOURCES = _INSTALLED if _INSTALLED.is_dir() else PROJECT
-"""What comes with the project, to be read only: data/mnist_5k.npz, data/checkpoints/, notebooks/ and grids/."""
 EMBEDDED = RESOURCES / "data" / "mnist_5k.npz"
 EMBEDDED_SHA256 = "cac50334bc358720fa2ea7e76bb2fd93914a14732b47e8f0f9d5997966bf8f96"
 DOWNLOAD_TIMEOUT = 10  # seconds without an answer
@@ -116,15 +111,15 @@ def load(name: str = "mnist", root: Path | None = None) -> Dataset:
     root = Path(root or default_root())
     folder = root / DATASETS[name] / "raw"
     if all((folder / file).exists() for file in SHA256[DATASETS[name]]):
-        return _full(name, root, f"Data: {DATASETS[name]} in {_shown(root)}.")
+        return _full(name, root, f"Data: {DATASETS[name]} in {shown(root)}.")
     try:
         _download(name, root)
     except (RuntimeError, OSError) as error:
-        reason = f"{DATASETS[name]} is not in {_shown(root)} and cannot be downloaded"
+        reason = f"{DATASETS[name]} is not in {shown(root)} and cannot be downloaded"
         if name != "mnist":
             raise DataError(f"{reason} ({error}).") from error
         return _embedded(f"Data: the 5,000 MNIST digits that come with the project, since {reason}.")
-    return _full(name, root, f"Data: {DATASETS[name]}, downloaded to {_shown(root)}.")
+    return _full(name, root, f"Data: {DATASETS[name]}, downloaded to {shown(root)}.")
 
 
 def _full(name: str, root: Path, source: str) -> Dataset:
@@ -193,32 +188,6 @@ def _download(name: str, root: Path) -> None:
         socket.setdefaulttimeout(before)
 
 
-def _shown(root: Path) -> str:
-    """A folder as a user would name it: from the project, or from here, if it is in there."""
-    return str(root.relative_to(_home())) if root.is_relative_to(_home()) else str(root)
-
-
 def to_unit(images: Images) -> Images:
     """[−0.5, 0.5] → [0, 1]; what lies outside is clamped. The fixed grey scale of tables and figures."""
     return (images + 0.5).clamp(0, 1)
-
-
-def _home() -> Path:
-    """The repository in a checkout or an editable install; of a wheel, the current folder."""
-    return PROJECT if RESOURCES == PROJECT else Path.cwd()
-
-
-def output() -> Path:
-    """Return the folder that runs are written below, in data/runs: what `DDPM_OUTPUT` names.
-
-    By default it is the repository in a checkout or an editable install, and the current folder otherwise.
-    """
-    return Path(os.environ.get("DDPM_OUTPUT") or _home())
-
-
-def default_root() -> Path:
-    """Return torchvision's root folder: what `DDPM_DATA` names.
-
-    By default it is the repository's data/ in a checkout or an editable install, and data/ below `output()` otherwise.
-    """
-    return Path(os.environ.get("DDPM_DATA") or (PROJECT if RESOURCES == PROJECT else output()).joinpath("data"))

@@ -15,7 +15,7 @@ import pytest
 from ddpm_utils.__main__ import main
 from ddpm_utils.batch.notebooks import numbered
 from ddpm_utils.commands import lab_server
-from ddpm_utils.data import PROJECT
+from ddpm_utils.places import PROJECT
 
 SOURCES = sorted(path for name in ("ddpm_utils", "maintenance") for path in (PROJECT / name).rglob("*.py"))
 EXECUTES = {

@@ -9,8 +9,8 @@ import nbformat
 import papermill
 from nbformat import NotebookNode
 
-from ddpm_utils.data import RESOURCES
 from ddpm_utils.files import fingerprint, read_json, write_bytes, write_json
+from ddpm_utils.places import RESOURCES
 
 NOTEBOOKS = RESOURCES / "notebooks"
 COPIED = ".copied.json"  # in a folder of copies: the sha256 of what was copied

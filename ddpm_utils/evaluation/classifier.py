@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddpm_utils import checkpoints
-from ddpm_utils.data import RESOURCES, Part
+from ddpm_utils.data import Part
+from ddpm_utils.places import RESOURCES
 from ddpm_utils.randomness import generator_for
 
 SHIPPED = RESOURCES / "data" / "checkpoints" / "classifier" / "weights.safetensors"

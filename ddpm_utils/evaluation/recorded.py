@@ -7,8 +7,8 @@ import pandas as pd
 from torch import Tensor
 
 from ddpm_utils import checkpoints, files
-from ddpm_utils.data import RESOURCES
 from ddpm_utils.files import read_csv, read_json
+from ddpm_utils.places import RESOURCES
 from ddpm_utils.training.base import SNAPSHOT_EPOCHS
 from ddpm_utils.training.experiments import DEGRADATIONS, LEAN, PUBLISHED, Experiment, RestorationExperiment
 

@@ -11,8 +11,7 @@ from accelerate import Accelerator
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ddpm_utils import checkpoints, data, files
-from ddpm_utils.data import output
+from ddpm_utils import checkpoints, data, files, places
 from ddpm_utils.networks.cpu import keep_freed_memory, with_spectral_convolutions
 from ddpm_utils.shapes import Images
 from ddpm_utils.training.loop import LEARNING_RATES, Progress, train
@@ -88,22 +87,22 @@ class TrainingSetup(ABC):
     @property
     def run_folder(self) -> Path:
         """Where training keeps this run."""
-        return output() / "data" / "runs" / self.slug / (self.run_name or f"{self.dataset}-seed{self.seed}")
+        return places.output() / "data" / "runs" / self.slug / (self.run_name or f"{self.dataset}-seed{self.seed}")
 
     @property
     def figures_folder(self) -> Path:
         """Where the notebooks save figures."""
-        return output() / "data" / "runs" / self.slug / "figures"
+        return places.output() / "data" / "runs" / self.slug / "figures"
 
     @property
     def table_path(self) -> Path:
         """Where notebook 04 or 05 leaves its results."""
-        return output() / "data" / "runs" / self.slug / "table.json"
+        return places.output() / "data" / "runs" / self.slug / "table.json"
 
     @property
     def shipped_folder(self) -> Path:
         """Where the project keeps weights and recorded results for this schedule and network, if it has any."""
-        return data.RESOURCES / "data" / "checkpoints" / self.slug
+        return places.RESOURCES / "data" / "checkpoints" / self.slug
 
     def with_values(self, **changes) -> "TrainingSetup":
         """A copy with other values, checked again."""

@@ -7,7 +7,7 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from ddpm_utils import data
+from ddpm_utils import data, places
 from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.networks.cnn import CNN
 from ddpm_utils.networks.cpu import keep_freed_memory, with_spectral_convolutions
@@ -26,7 +26,7 @@ def mnist_loader() -> Iterator[Tensor]:
 
     transform = transforms.Compose([transforms.ToTensor(), transforms.Normalize((0.5,), (1.0,))])
     try:
-        images = MNIST(data.default_root(), train=True, transform=transform)
+        images = MNIST(places.default_root(), train=True, transform=transform)
     except RuntimeError:  # no full MNIST here: the embedded digits, which is a little faster
         digits = data.load("mnist_5k").train
         images = TensorDataset(digits.images, digits.labels)

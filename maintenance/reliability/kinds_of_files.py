@@ -15,12 +15,13 @@ import nbformat
 from ddpm_utils import checkpoints, data
 from ddpm_utils.batch import jobs, site, sweep
 from ddpm_utils.batch.grid import read_grid
-from ddpm_utils.data import PROJECT, SHA256, default_root
+from ddpm_utils.data import SHA256
 from ddpm_utils.evaluation import recorded
 from ddpm_utils.evaluation.classifier import SHIPPED as CLASSIFIER
 from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.evaluation.recorded import load_recorded, load_results
 from ddpm_utils.files import METADATA, CheckpointError, Ledger, read_notebook, seal_notebook, write_json
+from ddpm_utils.places import PROJECT, default_root
 from ddpm_utils.training.experiments import PUBLISHED, Experiment, RestorationExperiment
 from ddpm_utils.training.run import EpochRecord
 

@@ -17,7 +17,6 @@ import torch
 from matplotlib.figure import Figure
 
 from ddpm_utils import data
-from ddpm_utils.data import PROJECT
 from ddpm_utils.diffusion.samplers import sample
 from ddpm_utils.diffusion.solvers import METHODS
 from ddpm_utils.evaluation import metrics
@@ -25,6 +24,7 @@ from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.files import Ledger, write_bytes
 from ddpm_utils.lab.canvas import Blit
 from ddpm_utils.lab.images import NoisyDigits
+from ddpm_utils.places import PROJECT
 from ddpm_utils.plots.images import BLUE, mosaics, styled, to_png
 from ddpm_utils.training.experiments import Experiment
 from maintenance.report import Section, Verdict

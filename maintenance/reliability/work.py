@@ -18,9 +18,9 @@ from tqdm import auto  # noqa: F401
 
 from ddpm_utils import checkpoints, data, files
 from ddpm_utils.__main__ import main
-from ddpm_utils.data import PROJECT
 from ddpm_utils.evaluation.decoder import evaluate
 from ddpm_utils.files import Ledger
+from ddpm_utils.places import PROJECT
 from ddpm_utils.training.experiments import Experiment
 from maintenance.records.shipping import ledger_for
 

@@ -19,8 +19,8 @@ from ddpm_utils.batch.grid import read_grid
 from ddpm_utils.batch.jobs import Event
 from ddpm_utils.batch.sweep import is_done, main_job, plan, prospects, results, write_results
 from ddpm_utils.checkpoints import load
-from ddpm_utils.data import PROJECT
 from ddpm_utils.files import METADATA, read_json, seal_notebook, to_text, write_json
+from ddpm_utils.places import PROJECT
 from ddpm_utils.training.experiments import Experiment
 
 TRAINING = {"network": "lean_unet", "batch_size": 64, "learning_rate": 0.002, "lr_schedule": "one_cycle", "epochs": 2}

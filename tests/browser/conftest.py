@@ -20,7 +20,7 @@ from nbconvert.preprocessors import ClearOutputPreprocessor
 
 from ddpm_utils.batch.notebooks import numbered
 from ddpm_utils.commands import app_server, lab_server
-from ddpm_utils.data import output as project_output
+from ddpm_utils.places import output as project_output
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 START_SECONDS = 90

@@ -6,8 +6,8 @@ import time
 import pytest
 import torch
 
-from ddpm_utils.data import PROJECT
 from ddpm_utils.networks.cnn import CNN
+from ddpm_utils.places import PROJECT
 from maintenance import report
 from maintenance.benchmarks import loops, samplers, speed
 from maintenance.benchmarks.race import Result, race, ratios, take_turns

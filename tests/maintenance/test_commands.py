@@ -5,8 +5,8 @@ import os
 
 import pytest
 
-from ddpm_utils.data import PROJECT
 from ddpm_utils.evaluation.recorded_tables import readme_tables, recorded_table
+from ddpm_utils.places import PROJECT
 from maintenance.__main__ import main
 
 

@@ -21,7 +21,7 @@ from torch.distributed.elastic.utils.distributed import get_free_port
 
 from ddpm_utils import checkpoints, data
 from ddpm_utils.__main__ import main
-from ddpm_utils.data import PROJECT
+from ddpm_utils.places import PROJECT
 from ddpm_utils.training import loop
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.run import Run
