@@ -10,7 +10,7 @@ from ddpm_utils.places import PROJECT
 
 ORDER = (
     *("__main__", "commands", "batch", "lab", "evaluation", "plots", "training", "networks", "cold", "diffusion"),
-    *("checkpoints", "files", "randomness", "data", "places", "shapes"),
+    *("checkpoints", "files", "randomness", "data", "names", "places", "shapes"),
 )
 """Folders and modules of the package: each may import only what stands after it, and of its own folder."""
 LEVELS, MODULES = 11, 66  # at most

@@ -1,0 +1,28 @@
+"""Names that users write: other spellings of a name are understood, and names that are nearly right are suggested."""
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+def canonical(name: str, allowed: Iterable[str]) -> str | None:
+    """Return the allowed name that differs from a name at most in case, spaces, "-" and "_"; None if there is none.
+
+    Args:
+        name: as the user wrote it, such as "Fashion-MNIST".
+        allowed: the names that exist, such as "fashion_mnist".
+    """
+    allowed = list(allowed)
+    return name if name in allowed else {_folded(known): known for known in allowed}.get(_folded(name))
+
+
+def suggestion(name: str, allowed: Iterable[str]) -> str:
+    """Return " Did you mean 'cosine'?", which a sentence about an unknown name ends with; "" if no name is close."""
+    names = {_folded(known): known for known in allowed}
+    close = get_close_matches(_folded(name), names, n=1)
+    return f" Did you mean {names[close[0]]!r}?" if close else ""
+
+
+def _folded(name: str) -> str:
+    """A name without what `canonical` disregards."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
