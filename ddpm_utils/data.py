@@ -1,56 +1,36 @@
-"""MNIST and Fashion-MNIST as tensors: found or downloaded, verified by sha256, split reproducibly.
+"""Data sets as uint8 pixels of 28 × 28: found or downloaded, verified by sha256 where it is known, split reproducibly.
 
-Sources, in this order: the folder of `default_root`; torchvision's download into that folder; the 5,000 MNIST digits
-that come with the project.
+A data set is one of `DATASETS`, or a folder of images. The former are looked for in the folder of `default_root`; then
+torchvision downloads them there, unless `DDPM_DATA` names that folder; where that fails, MNIST is replaced by the 5,000
+digits that come with the project.
 """
 
 import hashlib
 import io
-import socket
-import tempfile
+import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import torch
-import torchvision
-from jaxtyping import UInt8
 from torch import Tensor
 
+from ddpm_utils import names, sources
+from ddpm_utils.image_files import DataError, Labels, Pixels, read_folder
 from ddpm_utils.places import RESOURCES, default_root, shown
 from ddpm_utils.shapes import Images
+from ddpm_utils.sources import DATASETS
 
 EMBEDDED = RESOURCES / "data" / "mnist_5k.npz"
 EMBEDDED_SHA256 = "cac50334bc358720fa2ea7e76bb2fd93914a14732b47e8f0f9d5997966bf8f96"
-DOWNLOAD_TIMEOUT = 10  # seconds without an answer
-Pixels = UInt8[Tensor, "n 28 28"]
-Labels = UInt8[Tensor, " n"]
-SHA256 = {
-    "MNIST": {
-        "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
-        "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
-        "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
-        "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
-    },
-    "FashionMNIST": {
-        "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-        "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-        "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-        "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-    },
-}
-DATASETS = {"mnist": "MNIST", "fashion_mnist": "FashionMNIST", "mnist_5k": ""}
-"""What the notebooks' `dataset` parameter may be, and torchvision's name for it (none: embedded)."""
-
-
-class DataError(Exception):
-    """A data file that is not what it should be, or data that cannot be had."""
+MNIST = ("mnist", "mnist_5k")
 
 
 @dataclass(frozen=True)
 class Part:
-    """Images of one part of a data set: uint8 pixels 0…255 and their classes 0…9."""
+    """Images of one part of a data set: uint8 pixels 0…255 and their classes, uint8 from 0 on."""
 
     pixels: Pixels
     labels: Labels
@@ -71,7 +51,7 @@ class Part:
 class Dataset:
     """A data set in three parts, and one line that says where it comes from."""
 
-    name: str
+    name: str  # of `DATASETS`; of a folder, its own name and the first digits of its hash (see `label`)
     source: str
     train: Part
     validation: Part
@@ -87,73 +67,121 @@ class Dataset:
         return digest.hexdigest()
 
 
-def scale(pixels: UInt8[Tensor, "n 28 28"]) -> Images:
-    """Bytes 0…255 → floats in [−0.5, 0.5], with a channel: the range that the network sees."""
-    return pixels.unsqueeze(1).float().div_(255).sub_(0.5)
+def resolve(name: str) -> str:
+    """Return the canonical name of a data set: one of `DATASETS`, or the absolute path of a folder of images.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if known := names.canonical(name, DATASETS):
+        return known
+    folder = Path(name).expanduser()
+    if not name or not folder.is_dir():
+        allowed = f"one of {', '.join(DATASETS)}, or a folder of images"
+        raise ValueError(f"dataset must be {allowed}, not {name!r}.{names.suggestion(name, DATASETS)}")
+    return str(folder.resolve())
+
+
+def label(name: str) -> str:
+    """Return what a data set is called in tables and in the names of folders; a folder's images are read for it."""
+    return name if name in DATASETS else load(name).name
+
+
+def is_mnist(name: str) -> bool:
+    """Whether a data set is MNIST or a part of it: what is shipped and recorded, and the classifier, are for it."""
+    return name in MNIST
 
 
 def load(name: str = "mnist", root: Path | None = None) -> Dataset:
-    """Load a data set by name, from the first source that has it.
+    """Load a data set, from the first source that has it.
 
     Args:
-        name: "mnist" or "fashion_mnist" (48,000 / 12,000 / 10,000 images), or "mnist_5k", the embedded digits
-            (3,200 / 800 / 1,000), which is also what "mnist" falls back to when nothing else can be had.
+        name: one of `DATASETS`: "mnist" and "fashion_mnist" hold 48,000 / 12,000 / 10,000 images to train, validate and
+            test with; "mnist_5k" holds the embedded digits (3,200 / 800 / 1,000), which also replace "mnist" when it
+            cannot be had. Or a folder of images (see `image_files.read_folder`).
         root: torchvision's root folder; by default `default_root()`.
 
     Raises:
-        ValueError: if the name is unknown.
-        DataError: if a file's sha256 is wrong, or Fashion-MNIST cannot be had.
+        ValueError: if there is no such data set.
+        DataError: if a file is damaged, or the data set cannot be had.
     """
-    if name not in DATASETS:
-        raise ValueError(f"dataset must be one of {', '.join(DATASETS)}, not {name!r}.")
+    name = resolve(name)
     if name == "mnist_5k":
         return _embedded("Data: the 5,000 MNIST digits that come with the project.")
-    root = Path(root or default_root())
-    folder = root / DATASETS[name] / "raw"
-    if all((folder / file).exists() for file in SHA256[DATASETS[name]]):
-        return _full(name, root, f"Data: {DATASETS[name]} in {shown(root)}.")
+    source = DATASETS.get(name)
+    if source is None:
+        return _of_folder(Path(name))
+    is_given = root is not None or bool(os.environ.get("DDPM_DATA"))
+    root = Path(root or default_root()).expanduser()
+    if found := sources.find(source, root):
+        return _full(name, source, found, f"Data: {source.name} in {shown(root)}.")
+    if is_given:
+        raise DataError(_not_there(source, root))
     try:
-        _download(name, root)
+        sources.download(source, root)
     except (RuntimeError, OSError) as error:
-        reason = f"{DATASETS[name]} is not in {shown(root)} and cannot be downloaded"
+        reason = f"{source.name} is not in {shown(root)} and cannot be downloaded"
         if name != "mnist":
             raise DataError(f"{reason} ({error}).") from error
         return _embedded(f"Data: the 5,000 MNIST digits that come with the project, since {reason}.")
-    return _full(name, root, f"Data: {DATASETS[name]}, downloaded to {shown(root)}.")
+    found = sources.find(source, root)
+    return _full(name, source, found or {}, f"Data: {source.name}, downloaded to {shown(root)}.")
 
 
-def _full(name: str, root: Path, source: str) -> Dataset:
-    """The complete data set, its training images split 80:20 (see `_split`)."""
-    for file, expected in SHA256[DATASETS[name]].items():
-        path = root / DATASETS[name] / "raw" / file
-        if hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-            raise DataError(f"{path} is damaged (its sha256 is not the published one): delete it and try again.")
-    kind = getattr(torchvision.datasets, DATASETS[name])
-    train, test = (kind(root, train=train) for train in (True, False))
-    everything = Part(train.data, train.targets.to(torch.uint8))
-    train_index, validation_index = _split()
-    return Dataset(
-        name=name,
-        source=source,
-        train=everything[train_index],
-        validation=everything[validation_index],
-        test=Part(test.data, test.targets.to(torch.uint8)),
+def _not_there(source: sources.Source, root: Path) -> str:
+    """The sentences on a folder that was named, and does not hold a data set."""
+    looked = ", ".join(map(str, sources.places_of(source, root)))
+    files = f"{source.files[0]} and {len(source.files) - 1} other files"
+    return (
+        f"{source.name} is not in {root}{'' if root.is_dir() else ', which is no folder'}: {files}, as they are or "
+        f"with .gz, were looked for in {looked}. Correct DDPM_DATA, or unset it to download {source.name}."
     )
 
 
-def _split() -> tuple[Tensor, Tensor]:
-    """Places in the training set of 48,000 images to train on and 12,000 to validate with.
+def _full(name: str, about: sources.Source, found: dict[str, Path], source: str) -> Dataset:
+    """A data set of torchvision's, its training images split 80:20 (see `_split`)."""
+    pixels, labels, test_pixels, test_labels = sources.read(about, found)
+    everything = Part(pixels, labels)
+    train, validation = _split(len(everything))
+    return Dataset(name, source, everything[train], everything[validation], Part(test_pixels, test_labels))
+
+
+def _split(count: int) -> tuple[Tensor, Tensor]:
+    """Places in a training set to train on (80 %) and to validate with.
 
     The split is random but for MNIST's embedded digits: their 4,000 training digits are trained on here too,
     and their 1,000 test digits are validated with, so that no shipped weight has seen what an offline user tests on.
     """
+    if count != 60_000:
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
+        return order[: count * 4 // 5], order[count * 4 // 5 :]
     arrays = _read_embedded()
     ours = {part: torch.from_numpy(arrays[f"{part}_index"]).long() for part in ("train", "test")}
-    free = torch.ones(60_000, dtype=torch.bool)
+    free = torch.ones(count, dtype=torch.bool)
     free[torch.cat(list(ours.values()))] = False
     rest = free.nonzero().flatten()
     rest = rest[torch.randperm(len(rest), generator=torch.Generator().manual_seed(0))]
     return torch.cat([ours["train"], rest[:44_000]]), torch.cat([ours["test"], rest[44_000:]])
+
+
+def _of_folder(folder: Path) -> Dataset:
+    """The images of a folder, in its own parts if it has them, otherwise 64 : 16 : 20 at random."""
+    found = read_folder(folder)
+    everything = Part(found.pixels, found.labels)
+    places = {part: torch.tensor([i for i, its in enumerate(found.parts) if its == part]) for part in set(found.parts)}
+    if "" in places or not {"train", "test"} <= places.keys():
+        order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(0))
+        fifth = len(order) // 5
+        places = {"test": order[:fifth], "train": order[fifth:]}
+    if "validation" not in places:
+        train, validation = _split(len(places["train"]))
+        places |= {"train": places["train"][train], "validation": places["train"][validation]}
+    parts = [everything[places[part].long()] for part in ("train", "validation", "test")]
+    counts = ", ".join(f"{len(part):,}" for part in parts)
+    source = f"Data: {len(everything):,} images in {shown(folder)} ({counts} to train, validate and test with)."
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", folder.name).lstrip("_.-")[:40] or "images"
+    digest = Dataset("", "", *parts).sha256[:8]
+    return Dataset(f"{name}-{digest}", source, *parts)
 
 
 def _embedded(source: str) -> Dataset:
@@ -172,20 +200,9 @@ def _read_embedded() -> dict[str, np.ndarray]:
         return dict(arrays)
 
 
-def _download(name: str, root: Path) -> None:
-    """torchvision's download, but no server may keep us waiting, and files arrive complete or not at all."""
-    before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as folder:
-            getattr(torchvision.datasets, DATASETS[name])(folder, download=True)
-            target = root / DATASETS[name] / "raw"
-            target.mkdir(parents=True, exist_ok=True)
-            for file in SHA256[DATASETS[name]]:
-                (Path(folder) / DATASETS[name] / "raw" / file).replace(target / file)
-    finally:
-        socket.setdefaulttimeout(before)
+def scale(pixels: Pixels) -> Images:
+    """Bytes 0…255 → floats in [−0.5, 0.5], with a channel: the range that the network sees."""
+    return pixels.unsqueeze(1).float().div_(255).sub_(0.5)
 
 
 def to_unit(images: Images) -> Images:

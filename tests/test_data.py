@@ -1,16 +1,18 @@
+import re
 import shutil
 
 import pytest
 import torch
+import torchvision
 
-from ddpm_utils import data
+from ddpm_utils import data, sources
 
 
 def pixels(*parts: data.Part) -> list[bytes]:
     return [image.tobytes() for part in parts for image in part.pixels.numpy()]
 
 
-def no_network(name, root):
+def no_network(source, root):
     raise RuntimeError("no route to host")
 
 
@@ -59,26 +61,33 @@ def test_damaged_embedded_file(position, tmp_path, monkeypatch):
         data.load("mnist_5k")
 
 
-def test_falls_back_to_the_embedded_digits(digits, tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "_download", no_network)
-    dataset = data.load("mnist", tmp_path)
+@pytest.fixture
+def nothing_here(tmp_path, monkeypatch):
+    """No data below the default folder, and no network."""
+    monkeypatch.delenv("DDPM_DATA", raising=False)
+    monkeypatch.setattr(data, "default_root", lambda: tmp_path)
+    monkeypatch.setattr(sources, "download", no_network)
+    return tmp_path
+
+
+def test_falls_back_to_the_embedded_digits(digits, nothing_here):
+    dataset = data.load("mnist")
     assert dataset.sha256 == digits.sha256
     assert dataset.name == "mnist_5k"
     assert "5,000 MNIST digits" in dataset.source
-    assert f"MNIST is not in {tmp_path} and cannot be downloaded" in dataset.source
+    assert f"MNIST is not in {nothing_here} and cannot be downloaded" in dataset.source
     assert "\n" not in dataset.source
 
 
-def test_root_is_named_by_the_environment(digits, tmp_path, monkeypatch):
-    monkeypatch.setenv("DDPM_DATA", str(tmp_path))
-    monkeypatch.setattr(data, "_download", no_network)
-    assert str(tmp_path) in data.load("mnist").source
+def test_root_is_named_by_the_environment(mnist_root, monkeypatch):
+    monkeypatch.setenv("DDPM_DATA", str(mnist_root))
+    assert str(mnist_root) in data.load("mnist").source
 
 
-def test_fashion_mnist_has_no_stand_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(data, "_download", no_network)
-    with pytest.raises(data.DataError, match=r"FashionMNIST is not in .* cannot be downloaded \(no route to host\)"):
-        data.load("fashion_mnist", tmp_path)
+@pytest.mark.parametrize(("name", "title"), [("fashion_mnist", "FashionMNIST"), ("kmnist", "KMNIST"), ("usps", "USPS")])
+def test_other_data_sets_have_no_stand_in(name, title, nothing_here):
+    with pytest.raises(data.DataError, match=rf"{title} is not in .* cannot be downloaded \(no route to host\)"):
+        data.load(name)
 
 
 def test_a_download_cannot_hang(tmp_path, monkeypatch):
@@ -86,20 +95,38 @@ def test_a_download_cannot_hang(tmp_path, monkeypatch):
 
     seen = []
 
-    def dataset(root, download):
+    def dataset(root, train, download):
         seen.append(socket.getdefaulttimeout())
         raise RuntimeError
 
-    monkeypatch.setattr(data.torchvision.datasets, "MNIST", dataset)
+    monkeypatch.setattr(torchvision.datasets, "MNIST", dataset)
     before = socket.getdefaulttimeout()
-    data.load("mnist", tmp_path)
-    assert seen == [data.DOWNLOAD_TIMEOUT]
+    with pytest.raises(RuntimeError):
+        sources.download(sources.DATASETS["mnist"], tmp_path)
+    assert seen == [sources.DOWNLOAD_TIMEOUT]
     assert socket.getdefaulttimeout() == before
 
 
-def test_unknown_name():
-    with pytest.raises(ValueError, match=r"dataset must be one of mnist, fashion_mnist, mnist_5k, not 'cifar'"):
-        data.load("cifar")
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("cifar", ""),
+        ("fashon", " Did you mean 'fashion_mnist'?"),
+        ("mnst", " Did you mean 'mnist'?"),
+        ("", ""),
+        ("~/x", ""),
+    ],
+)
+def test_unknown_name(name, words):
+    names = "mnist, mnist_5k, fashion_mnist, kmnist, emnist, qmnist, usps, or a folder of images"
+    with pytest.raises(ValueError, match=re.escape(f"dataset must be one of {names}, not {name!r}.{words}") + "$"):
+        data.load(name)
+
+
+@pytest.mark.parametrize("name", ["MNIST-5k", "mnist 5K", "Mnist_5k"])
+def test_other_spellings(name, digits):
+    assert data.load(name).sha256 == digits.sha256
+    assert data.resolve(name) == "mnist_5k"
 
 
 def test_full_mnist_split(mnist, digits):
@@ -126,11 +153,11 @@ def test_full_mnist_split_is_reproducible(mnist, mnist_root):
     assert data.load("mnist", mnist_root).sha256 == mnist.sha256
 
 
-@pytest.mark.parametrize("name", data.SHA256["MNIST"])
+@pytest.mark.parametrize("name", sources.DATASETS["mnist"].files)
 def test_one_flipped_byte(name, mnist_root, tmp_path):
     folder = tmp_path / "MNIST" / "raw"
     folder.mkdir(parents=True)
-    for other in data.SHA256["MNIST"]:
+    for other in sources.DATASETS["mnist"].files:
         (folder / other).symlink_to(mnist_root.resolve() / "MNIST" / "raw" / other)
     damaged = folder / name
     damaged.unlink()

@@ -10,10 +10,11 @@ from ddpm_utils.places import PROJECT
 
 ORDER = (
     *("__main__", "commands", "batch", "lab", "evaluation", "plots", "training", "networks", "cold", "diffusion"),
-    *("checkpoints", "files", "randomness", "data", "names", "places", "shapes"),
+    *("checkpoints", "locks", "files", "randomness", "data", "sources", "image_files"),
+    *("names", "scalars", "places", "shapes"),
 )
 """Folders and modules of the package: each may import only what stands after it, and of its own folder."""
-LEVELS, MODULES = 11, 66  # at most
+LEVELS, MODULES = 12, 72  # at most
 FILE_LINES, FUNCTION_LINES = 250, 60  # at most
 
 FILES = {

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ddpm_utils.batch.notebooks import parameters_of
-from ddpm_utils.batch.parameters import problem
+from ddpm_utils.batch.parameters import located, problem
 from ddpm_utils.training.base import TrainingSetup
 from ddpm_utils.training.experiments import Experiment, RestorationExperiment, make_experiment
 from ddpm_utils.training.parameters import ParameterError
@@ -33,7 +33,7 @@ class Entry(NamedTuple):
     """One experiment of a grid."""
 
     name: str  # its folder's
-    values: dict  # as given, without lists
+    values: dict  # those given, without lists, as the experiment understood them
     experiment: TrainingSetup
     notebooks: dict[str, dict]  # those executed for it, in order, with all parameters that they get
 
@@ -119,7 +119,7 @@ def _own_parameters(name: str, own: Any, problems: list[str]) -> dict:
             problems.append(f"{key} of {name} belongs to the experiments.")
         elif wrong := problem(name, key, value):
             problems.append(f"{key} of {name} {wrong}")
-    return own or {}
+    return located(own or {})
 
 
 def _entry(
@@ -135,6 +135,7 @@ def _entry(
     for key in values:
         if suited and not any(key in parameters for parameters in taken.values()):
             problems.append(f"none of {', '.join(suited)} has a parameter {key!r}.")
+    values = {key: getattr(experiment, key) for key in values}  # as the experiment understood them
     varied = [k for k in values if k not in experiment.identity and len({str(c.get(k)) for c in combinations}) > 1]
     name = "-".join([experiment.slug, *(f"{key}{values[key]}" for key in varied)])
     return Entry(name, values, experiment, taken)

@@ -11,9 +11,9 @@ import pandas as pd
 
 from ddpm_utils.batch.grid import PART_2, Entry
 from ddpm_utils.batch.jobs import Chain, Event, Job, differences, find
-from ddpm_utils.batch.parameters import OWN, check_parameters, problem
+from ddpm_utils.batch.parameters import OWN, check_parameters, located, problem
 from ddpm_utils.batch.provenance import made_of
-from ddpm_utils.data import load
+from ddpm_utils.data import is_mnist, load
 from ddpm_utils.evaluation.tables import LIVE, to_markdown
 from ddpm_utils.files import read_json, write_bytes, write_json
 from ddpm_utils.places import output
@@ -116,6 +116,7 @@ def results(entries: Iterable[Entry], chains: Iterable[Chain]) -> tuple[pd.DataF
         path = last.output / entry.experiment.table_path.relative_to(output())
         content = read_json(path, f"delete {last.target} to execute it again")
         about = {"experiment": entry.name} | entry.experiment.identity | entry.values
+        about |= {"dataset": entry.experiment.data_label} if "dataset" in about else {}
         if isinstance(entry.experiment, Experiment):
             about["alpha_T"] = entry.experiment.noise_schedule.alpha[-1].item()
         for row in content["rows"]:
@@ -125,34 +126,46 @@ def results(entries: Iterable[Entry], chains: Iterable[Chain]) -> tuple[pd.DataF
     return pd.DataFrame(rows), samples
 
 
-def main_job(experiments: Iterable[Experiment], folder: Path, values: dict) -> list[Chain]:
+def main_job(experiments: Sequence[Experiment], folder: Path, values: dict) -> list[Chain]:
     """What `ddpm run` executes: notebooks 01–04 for each experiment, and 05; always again, from the start.
 
+    On MNIST, notebooks 03 to 05 use shipped weights, beside a short training in 02; on other data sets they use the
+    networks that are trained here.
+
     Args:
+        experiments: all on one data set.
         folder: of the executed notebooks.
         values: parameters to change, of those that the notebooks are given here; the schedules stay.
 
     Raises:
         ValueError: if no notebook is given one of the values, or it is not allowed.
     """
-    chains = []
+    chains, dataset = [], experiments[0].dataset
+    trained: dict[str, Any] = {"dataset": dataset, "weights": "shipped"}
+    here, sizes = {}, {"samples": 500, "images": 500}
+    if not is_mnist(dataset):
+        trained["weights"], here = "run", {"dataset": dataset}
+        parts = load(dataset)
+        most = {"samples": min(len(parts.test), len(parts.validation)), "images": len(parts.test)}
+        sizes = {name: min(size, most[name]) for name, size in sizes.items()}
+    run: dict[str, Any] = {"run_name": FIRST_MINUTE} if here else {}
     for experiment in experiments:
-        schedule = {name: value for name, value in experiment.identity.items() if name != "network"}
+        schedule = {name: value for name, value in experiment.identity.items() if name not in ("network", "dataset")}
         parameters: dict[str, dict[str, Any]] = {
-            "01_forward_process": {"dataset": "mnist"},
-            "02_training": {"run_name": FIRST_MINUTE, "epochs": 4},
-            "03_sampling": {"dataset": "mnist", "weights": "shipped", "calls": 100},
-            EVALUATION: {"dataset": "mnist", "weights": "shipped", "calls": 100, "samples": 500, "images": 500},
+            "01_forward_process": {"dataset": dataset},
+            "02_training": {"run_name": FIRST_MINUTE, "epochs": 4} | here,
+            "03_sampling": trained | run | {"calls": 100},
+            EVALUATION: trained | run | {"calls": 100} | sizes,
         }
         changed = {n: p | {name: values[name] for name in p if name in values} for n, p in parameters.items()}
+        changed = {notebook: located(given) for notebook, given in changed.items()}
         for notebook, given in changed.items():
             check_parameters(notebook, **{name: value for name, value in given.items() if name in OWN[notebook]})
         chains.append([Job(n, schedule | p, folder / experiment.slug, output()) for n, p in changed.items()])
     for name in values:
         if name == "run_name" or not any(name in p for p in parameters.values()):
             raise ValueError(f"there is no parameter {name!r} to change in this job.")
-    cold = {"dataset": "mnist", "weights": "shipped"}
-    return [*chains, [Job(PART_2, cold, folder / RestorationExperiment().slug, output())]]
+    return [*chains, [Job(PART_2, trained, folder / RestorationExperiment(dataset=dataset).slug, output())]]
 
 
 def rows_of(experiments: Sequence[Experiment]) -> pd.DataFrame:

@@ -2,9 +2,9 @@ from . import metrics as metrics
 from . import recorded_tables as recorded_tables
 from . import tables as tables
 from .classifier import load_classifier as load_classifier
-from .decoder import distortions as distortions
 from .decoder import evaluate as evaluate
 from .decoder import reconstruct as reconstruct
+from .distortions import distortions as distortions
 from .losses import loss_profile as loss_profile
 from .losses import steps_by_signal as steps_by_signal
 from .recorded import FINE_TUNED as FINE_TUNED

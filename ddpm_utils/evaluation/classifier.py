@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddpm_utils import checkpoints
-from ddpm_utils.data import Part
+from ddpm_utils.data import Dataset, Part, is_mnist
 from ddpm_utils.places import RESOURCES
 from ddpm_utils.randomness import generator_for
 
@@ -79,6 +79,16 @@ def accuracy(network: DigitClassifier, part: Part) -> float:
     return (predicted == part.labels).float().mean().item()
 
 
+def fitting_classifier(dataset: Dataset) -> tuple[DigitClassifier, dict] | None:
+    """Return what `load_classifier` returns, if the classifier's features fit a data set: MNIST; otherwise None."""
+    return load_classifier() if is_mnist(dataset.name) else None
+
+
+def withheld(name: str) -> str:
+    """Return the sentence that stands in place of FID and KID for a data set that the classifier does not fit."""
+    return f"FID and KID are withheld: they compare features of a digit classifier, which do not fit {name}."
+
+
 def load_classifier(path: Path = SHIPPED) -> tuple[DigitClassifier, dict]:
     """The frozen classifier, and its description (accuracy, training data, sha256 of the weights).
 
@@ -86,5 +96,5 @@ def load_classifier(path: Path = SHIPPED) -> tuple[DigitClassifier, dict]:
         CheckpointError: if the file is missing, damaged or of another network.
     """
     network = DigitClassifier()
-    description = checkpoints.load_network(path, network, network="digit_classifier")
+    description = checkpoints.load_network(path, network, arguments=1, network="digit_classifier")
     return network.requires_grad_(False).eval(), description | {"sha256": checkpoints.digest(network.state_dict())}

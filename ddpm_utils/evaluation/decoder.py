@@ -6,19 +6,19 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision.transforms.v2.functional as transforms
 from torch import Tensor
 
 from ddpm_utils import data
-from ddpm_utils.data import Dataset, Part
+from ddpm_utils.data import Dataset
 from ddpm_utils.diffusion.forward import diffuse
 from ddpm_utils.diffusion.samplers import MatchedStart, Sampler, ancestral, sample, standard_start
 from ddpm_utils.diffusion.schedules import NoiseSchedule
 from ddpm_utils.diffusion.solvers import METHODS
 from ddpm_utils.evaluation import metrics
-from ddpm_utils.evaluation.classifier import load_classifier
+from ddpm_utils.evaluation.classifier import fitting_classifier, withheld
+from ddpm_utils.evaluation.neighbours import neighbours
 from ddpm_utils.files import compute_always, to_text
-from ddpm_utils.randomness import NOISE_SEED, RESTORE_SEED, START_SEED, Noise, generator_for
+from ddpm_utils.randomness import NOISE_SEED, RESTORE_SEED, START_SEED, Noise
 from ddpm_utils.training.base import Decoder
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.loop import mean_loss
@@ -44,6 +44,9 @@ def evaluate(
 ) -> dict:
     """Table 1 for one decoder: test loss, reconstruction by both protocols, FID and KID from each start.
 
+    For other data sets than MNIST, FID and KID are withheld, since they compare features of a digit classifier; what
+    needs no features, distances to the nearest training images and the share of copies, takes their place.
+
     Args:
         samples: unconditional images, compared with as many test images; validation images give the floor.
         reconstructions: test images to degrade to z_T and restore with `calls` network calls each (see `reverse`).
@@ -58,7 +61,6 @@ def evaluate(
     """
     _check_sizes(dataset, samples, reconstructions, full, repeats)
     test = dataset.test.images
-    classifier, description = load_classifier()
     inception, inception_said = _load_inception(inception_weights)
     options: dict[str, Any] = {"calls": calls, "repeats": repeats, "inception": inception}
     distribution = {
@@ -79,14 +81,22 @@ def evaluate(
         ),
         "distribution": distribution,
         "inception": inception_said,
-        "features": {
-            "network": "digit classifier",
-            "layer": "global mean before the last linear layer",
-            "width": classifier.features,
-            "sha256": description["sha256"],
-            "test accuracy": description["test_accuracy"],
-        },
+        "features": _features(dataset),
         "data sha256": dataset.sha256,
+    }
+
+
+def _features(dataset: Dataset) -> dict | str:
+    """What FID and KID are measured with, or why they are withheld."""
+    if not (found := fitting_classifier(dataset)):
+        return withheld(dataset.name)
+    classifier, description = found
+    return {
+        "network": "digit classifier",
+        "layer": "global mean before the last linear layer",
+        "width": classifier.features,
+        "sha256": description["sha256"],
+        "test accuracy": description["test_accuracy"],
     }
 
 
@@ -152,24 +162,32 @@ def _distribution(
     start: str,
     inception: Callable[[Tensor], Tensor] | None,
 ) -> dict:
-    """FID and KID of samples, averaged over draws, with their spread; interval, floor, pictures of the first."""
-    classifier, _ = load_classifier()
+    """FID and KID of samples, averaged over draws, with their spread; interval, floor, pictures of the first.
+
+    Where the classifier does not fit, distances to the nearest training images in their place (see `evaluate`).
+    """
+    found = fitting_classifier(dataset)
     real = torch.cat([part.images[:samples] for part in (dataset.test, dataset.validation)])
-    measured, means, inceptions, pictures = [], [], [], []
+    measured: list[dict[str, Any]] = []
+    means, inceptions, pictures = [], [], []
     for repeat in range(repeats):
         first = START_SEED + repeat * samples
         images = generate(experiment, dataset, decoder, samples, calls=calls, start=start, first_seed=first)
         means.append(data.to_unit(images).mean().item())
         pictures.append(to_text(images[:SHOWN]))
-        embedded = [metrics.features(classifier.embed, i) for i in (images, real)]
-        measured.append(metrics.distribution_quality(*embedded, seed=experiment.seed))
+        if found:
+            embedded = [metrics.features(found[0].embed, i) for i in (images, real)]
+            measured.append(metrics.distribution_quality(*embedded, seed=experiment.seed))
+        else:
+            of_test = neighbours(dataset.test.images[:samples], dataset)["nearest"]
+            measured.append(neighbours(images, dataset) | {"nearest, test images": of_test, "samples": samples})
         if inception:
             fake, reference = (metrics.features(inception, i) for i in (images, real[:samples]))
             kid = metrics.kid(fake, reference, seed=experiment.seed)[0]
             inceptions.append({"FID": metrics.fid(fake, reference), "KID": kid})
     result = measured[0] | {"mean pixel": float(np.mean(means)), "pictures": pictures[0]}
-    for name in ("FID", "KID"):
-        values = [found[name] for found in measured]
+    for name in ("FID", "KID") if found else ("nearest", "copies"):
+        values = [one[name] for one in measured]
         result[name] = float(np.mean(values))
         if repeats > 1:
             result |= {f"{name}s": values, f"{name} spread": float(np.std(values, ddof=1))}
@@ -228,21 +246,3 @@ def reconstruct(
     t = schedule.T if t is None else t
     sampler, chain = reverse(schedule.subset(range(1, t + 1)), calls)
     return sample(sampler, decoder, chain, z=degrade(experiment, images, t), seed=RESTORE_SEED)
-
-
-def distortions(part: Part, *, seed: int = 0) -> dict[str, Tensor]:
-    """Images changed in ways that metrics judge differently; each of shape (n, 1, 28, 28) in [−0.5, 0.5]."""
-    x = part.images
-    noise = torch.randn(x.shape, generator=generator_for(seed, "distortion"))
-    partner = torch.arange(len(part))
-    for digit in part.labels.unique():
-        members = (part.labels == digit).nonzero().flatten()
-        partner[members] = members.roll(1)
-    return {
-        "original": x,
-        "shifted 2 pixels": transforms.affine(x, 0, [2, 0], 1, [0], fill=-0.5),
-        "half contrast": x / 2 - 0.25,
-        "noise, σ = 0.2": (x + 0.2 * noise).clamp(-0.5, 0.5),
-        "blurred": transforms.gaussian_blur(x, [11, 11], [2.0, 2.0]),
-        "another, same class": x[partner],
-    }

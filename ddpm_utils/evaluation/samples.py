@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor, nn
 
 from ddpm_utils.data import Dataset
@@ -16,6 +16,7 @@ from ddpm_utils.evaluation import losses, metrics
 from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.evaluation.decoder import degrade, generate, reconstruct
 from ddpm_utils.evaluation.losses import BATCH, Images, Sizes, steps_by_signal
+from ddpm_utils.evaluation.neighbours import nearest
 from ddpm_utils.files import to_text
 from ddpm_utils.randomness import RESTORE_SEED, START_SEED, Noise, generator_for
 from ddpm_utils.shapes import Network
@@ -215,14 +216,6 @@ def samples(experiment: Experiment, dataset: Dataset, decoder: Decoder, sizes: S
         "closest": to_text(images[closest]),
         "their neighbours": to_text(train[index[closest]]),
     }
-
-
-def nearest(images: Images, among: Float[Tensor, "m 1 height width"]) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
-    """Root mean squared distance per pixel to the nearest of other images, and which it is."""
-    flat = among.flatten(1)
-    found = [torch.cdist(part.flatten(1), flat).min(1) for part in images.split(BATCH)]
-    distances = torch.cat([part.values for part in found]) / flat.shape[1] ** 0.5
-    return distances, torch.cat([part.indices for part in found])
 
 
 @torch.inference_mode()

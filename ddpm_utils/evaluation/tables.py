@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+from ddpm_utils.data import is_mnist
 from ddpm_utils.evaluation import metrics
 from ddpm_utils.files import write_json
 from ddpm_utils.training.base import TrainingSetup
@@ -16,6 +17,11 @@ REPORT = {  # the report's Table 1, by (schedule, beta, T)
 }
 LABELS = {"standard": "N(0, I)", "matched": "matched"}  # the starts, in the table's head
 LIVE = "this run"  # the source of what was measured here and now
+NEIGHBOURS = (
+    "In their place, *nearest* is the median distance of samples to their nearest training image (root mean squared "
+    "difference of pixels), beside the same for test images; *copies* is the share of samples that are three times as "
+    "near to one training image as to any other."
+)
 SPREAD = " ±"  # ends the name of a column that holds another's spread
 
 
@@ -28,7 +34,7 @@ def table_1(experiment: Experiment, recorded: dict | None, live: dict | None = N
     name = experiment.title
     rows = []
     report = REPORT.get((experiment.schedule, experiment.beta, experiment.T))
-    if report and experiment.network == "cnn":
+    if report and experiment.network == "cnn" and is_mnist(experiment.dataset):
         rows.append({"experiment": name, "source": "report, 50 epochs", "protocol": "published"} | report)
     sources = {f"recorded, {recorded['weights']['epoch']} epochs": recorded} if recorded else {}
     sources |= {LIVE: live} if live else {}
@@ -48,14 +54,16 @@ def table_1(experiment: Experiment, recorded: dict | None, live: dict | None = N
 
 
 def _distances(distribution: Mapping[str, dict]) -> dict[str, float]:
-    """FID and KID from each start, with their spread if there is one."""
+    """FID and KID from each start, with their spread if there is one; or what takes their place (see `evaluate`)."""
     row = {}
     for start, found in distribution.items():
-        for metric in ("FID", "KID"):
+        metrics_here = [metric for metric in ("FID", "KID", "nearest", "copies") if metric in found]
+        for metric in metrics_here:
             row[f"{metric} {LABELS[start]}"] = found[metric]
             if f"{metric} spread" in found:
                 row[f"{metric} {LABELS[start]}{SPREAD}"] = found[f"{metric} spread"]
-        row |= {"FID floor": found["FID floor"], "samples": found["samples"]}
+        references = ("FID floor", "nearest, test images", "samples")
+        row |= {name: found[name] for name in references if name in found}
     return row
 
 
@@ -97,12 +105,16 @@ def footnotes(recorded: dict | None, live: dict | None = None) -> str:
             continue
         features = results["features"]
         weights = f", weights {results['weights']['sha256'][:12]}" if "weights" in results else ""
-        lines.append(
-            f"- **{source}**: {results['sampler']}; test loss on {results['test images']} images; FID and KID on the "
-            f"{features['width']} features of the {features['network']} ({features['layer']}; "
-            f"{features['test accuracy']:.2%} test accuracy; sha256 {features['sha256'][:12]}); "
-            f"data sha256 {results['data sha256'][:12]}{weights}. Inception: {_inception(results)}."
-        )
+        head = f"- **{source}**: {results['sampler']}; test loss on {results['test images']} images; "
+        about_data = f"data sha256 {results['data sha256'][:12]}{weights}. Inception: {_inception(results)}."
+        if isinstance(features, str):
+            lines += [f"{head}{about_data}", f"  {features} {NEIGHBOURS}"]
+        else:
+            lines.append(
+                f"{head}FID and KID on the "
+                f"{features['width']} features of the {features['network']} ({features['layer']}; "
+                f"{features['test accuracy']:.2%} test accuracy; sha256 {features['sha256'][:12]}); {about_data}"
+            )
         sets = len(results["distribution"]["standard"].get("FIDs", ()))
         if sets:
             lines.append(

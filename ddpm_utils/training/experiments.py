@@ -11,10 +11,13 @@ from pydantic import field_validator
 from torch import nn
 
 from ddpm_utils import checkpoints
-from ddpm_utils.cold import degradations, mixtures
-from ddpm_utils.cold.degradations import Degradation, DownSampling, GaussianBlur, HeatBlur, RowColumnAveraging
+from ddpm_utils.cold import degradations
+from ddpm_utils.cold.degradations import Degradation
+from ddpm_utils.cold.mixtures import DEGRADATIONS
+from ddpm_utils.diffusion import betas as noise
 from ddpm_utils.diffusion import schedules
 from ddpm_utils.diffusion.schedules import NoiseSchedule
+from ddpm_utils.names import suggestion
 from ddpm_utils.training import objectives, parameters
 from ddpm_utils.training.base import RateSchedule, TrainingSetup
 from ddpm_utils.training.objectives import NoisePrediction, Restoration
@@ -24,6 +27,7 @@ SCHEDULES: dict[str, tuple[Callable[..., NoiseSchedule], tuple[str, ...]]] = {
     "constant": (schedules.constant, ("beta", "T")),
     "linear": (schedules.linear, ("beta_min", "beta_max", "T")),
     "cosine": (schedules.cosine, ("T",)),
+    "custom": (schedules.from_betas, ("betas",)),
 }
 """What the notebooks' `schedule` parameter may be: the function, and the parameters that it uses."""
 PUBLISHED: dict[str, dict[str, Any]] = {"low β": {"beta": 0.001, "T": 2000}, "high β": {"beta": 0.1, "T": 200}}
@@ -37,13 +41,14 @@ class Experiment(TrainingSetup):
     """The parameters of one experiment, checked.
 
     Args:
-        schedule: "constant" (uses beta), "linear" (beta_min, beta_max) or "cosine".
+        schedule: "constant" (uses beta), "linear" (beta_min, beta_max), "cosine" or "custom" (betas).
         beta, beta_min, beta_max: noise per step, in (0, 1).
-        T: number of steps.
+        betas: β_1 … β_T of a custom schedule, as a list, tuple, array or 1-D tensor; empty for the other schedules.
+        T: number of steps; a custom schedule has as many as it has betas, whatever is given.
         network: "cnn", "cnn_plane_norm" or "cnn_no_norm" (see `cnn.CNN`), "lean_unet" or "unet" (see `unets`); or one
             of your own, "my_module:MyNetwork", of a module that you trust in the current folder or on Python's path
             (see `parameters.find_network`).
-        dataset: "mnist", "mnist_5k" or "fashion_mnist" (see `data.load`).
+        dataset: "mnist", "mnist_5k", "fashion_mnist", … or a folder of images (see `data.load`).
         epochs, batch_size, learning_rate: of Adam.
         lr_schedule: "constant", or "one_cycle": the learning rate rises and falls over the epochs.
         seed: of the weights, the batches, t and the noise.
@@ -57,7 +62,8 @@ class Experiment(TrainingSetup):
     beta: parameters.Number = 0.001
     beta_min: parameters.Number = 1e-4
     beta_max: parameters.Number = 0.02
-    T: int = 2000
+    betas: parameters.Betas = ()
+    T: parameters.Integer = 2000
     network: parameters.Network = "cnn"
     dataset: parameters.DatasetName = "mnist_5k"
     epochs: parameters.Count = 4
@@ -67,17 +73,21 @@ class Experiment(TrainingSetup):
     seed: parameters.Seed = 0
     run_name: parameters.RunName = ""
 
-    @field_validator("beta", "beta_min", "beta_max", "T")
+    @field_validator("beta", "beta_min", "beta_max", "betas", "T")
     @classmethod
     def _check_schedule(cls, value: Any, info: Info) -> Any:
-        """Check what the schedule uses; with T, the last of it, also that it can be built, if the rest is right."""
-        name, values = info.field_name, info.data | {info.field_name: value}
-        build, used = SCHEDULES.get(info.data.get("schedule"), (None, ()))
+        """Check what the schedule uses; with the last of it, also that it can be built, if the rest is right."""
+        name, values = str(info.field_name), info.data | {str(info.field_name): value}
+        schedule = values.get("schedule")
+        build, used = SCHEDULES.get(schedule, (None, ()))
         if name == "T":
-            schedules.check_T(value)
-        elif name in used:
-            schedules.check_beta(**{name: value})
-        if name == "T" and build and values.keys() >= set(used):
+            value = values[name] = len(values.get("betas", ())) or noise.check_T(value)
+        elif name == "betas" and value and schedule not in (None, "custom"):
+            what = f"betas must be empty for the schedule {schedule!r}"
+            raise ValueError(f'{what}, not {len(value)} numbers: leave them out, or take schedule="custom".')
+        elif name != "betas" and name in used:
+            noise.check_beta(name, value)
+        if used[-1:] == (name,) and build and values.keys() >= set(used):
             with concerning_several():
                 build(**{name: values[name] for name in used})
         return value
@@ -94,38 +104,31 @@ class Experiment(TrainingSetup):
         return NoisePrediction(self.noise_schedule)
 
     @property
+    def _used(self) -> dict[str, Any]:
+        """The parameters that the schedule uses; of betas their digest, since names and tables hold it."""
+        if self.betas:
+            return {"T": self.T, "betas": noise.digest(self.betas)}
+        return {name: getattr(self, name) for name in SCHEDULES[self.schedule][1]}
+
+    @property
     def title(self) -> str:
         """The schedule, and the network if it is not the report's, as a figure's title names them."""
         names = {"beta": "β", "beta_min": "β_min", "beta_max": "β_max", "T": "T"}
-        values = [f"{names[name]} = {getattr(self, name)}" for name in SCHEDULES[self.schedule][1]]
-        other = [] if self.network == "cnn" else [self.network]
+        values = [f"β from {min(self.betas):g} to {max(self.betas):g}"] if self.betas else []
+        values += [f"{names[name]} = {value}" for name, value in self._used.items() if name in names]
+        other = ([] if self.network == "cnn" else [self.network]) + list(self.other_data.values())
         return f"{self.schedule} schedule, {', '.join(values + other)}"
 
     @property
-    def slug(self) -> str:
-        """A folder's name for this schedule and network."""
-        short = {"beta": "beta", "beta_min": "min", "beta_max": "max", "T": "T"}
-        values = [f"{short[name]}{getattr(self, name)}" for name in SCHEDULES[self.schedule][1]]
-        return "-".join([self.schedule, *values, self.network_slug])
+    def _slug(self) -> str:
+        short = {"beta": "beta", "beta_min": "min", "beta_max": "max", "betas": "", "T": "T"}
+        return "-".join([self.schedule, *(f"{short[n]}{v}" for n, v in self._used.items()), self.network_slug])
 
     @property
-    def identity(self) -> dict:
-        """What two sets of weights must share to be of the same schedule and network."""
-        names = ("schedule", *SCHEDULES[self.schedule][1], "network")
-        return {name: getattr(self, name) for name in names}
+    def _identity(self) -> dict:
+        return {"schedule": self.schedule} | self._used | {"network": self.network}
 
 
-DEGRADATIONS: dict[str, tuple[Callable[..., Degradation], int]] = {
-    "noise": (mixtures.noise, 1000),
-    "flow": (mixtures.flow, 100),
-    "morph": (lambda T, severity: mixtures.morph(lambda: mixtures.load_partners()[:2], T, severity), 100),
-    "blur": (GaussianBlur, 100),
-    "heat": (HeatBlur, 100),
-    "downsampling": (DownSampling, 27),
-    "averaging": (RowColumnAveraging, 50),
-    "fade": (mixtures.GaussianFade, 50),
-}
-"""The degradations by name, what the notebook's `degradation` parameter may be, and the T of each by default."""
 FIRST_WEIGHTS = ("random", "shipped")
 
 
@@ -147,9 +150,9 @@ class RestorationExperiment(TrainingSetup):
     """
 
     degradation: Annotated[str, one_of(DEGRADATIONS)] = "blur"
-    T: int = 0
+    T: parameters.Integer = 0
     severity: parameters.Number = 1.0
-    norm: int = 2
+    norm: parameters.Integer = 2
     sigma: parameters.Number = 0.0
     first_weights: Annotated[str, one_of(FIRST_WEIGHTS)] = "random"
     network: parameters.Network = "lean_unet"
@@ -220,11 +223,10 @@ class RestorationExperiment(TrainingSetup):
         words += [f"L{self.norm}"] if self.norm != 2 else []
         words += [f"σ = {self.sigma:g}"] if self.sigma else []
         words += [self.network] if self.network != "lean_unet" else []
-        return ", ".join(words)
+        return ", ".join([*words, *self.other_data.values()])
 
     @property
-    def slug(self) -> str:
-        """A folder's name for what is restored, and by which network."""
+    def _slug(self) -> str:
         words = [self.degradation, f"T{self.T}"]
         words += [f"severity{self.severity:g}"] if self.severity != 1 else []
         words += [f"L{self.norm}"] if self.norm != 2 else []
@@ -232,8 +234,7 @@ class RestorationExperiment(TrainingSetup):
         return "-".join([*words, self.network_slug])
 
     @property
-    def identity(self) -> dict:
-        """What two sets of weights must share to be of the same degradation and network."""
+    def _identity(self) -> dict:
         return {name: getattr(self, name) for name in ("degradation", "T", "severity", "norm", "sigma", "network")}
 
 
@@ -243,5 +244,6 @@ def make_experiment(values: dict) -> TrainingSetup:
     Raises:
         ParameterError: if a name is unknown or a value not allowed.
     """
-    kind = RestorationExperiment if "degradation" in values else Experiment
+    restores = any(name == "degradation" or suggestion(str(name), ["degradation"]) for name in values)
+    kind = RestorationExperiment if restores else Experiment
     return kind(**{str(name): value for name, value in values.items()})

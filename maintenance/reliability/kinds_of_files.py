@@ -15,13 +15,13 @@ import nbformat
 from ddpm_utils import checkpoints, data
 from ddpm_utils.batch import jobs, site, sweep
 from ddpm_utils.batch.grid import read_grid
-from ddpm_utils.data import SHA256
 from ddpm_utils.evaluation import recorded
 from ddpm_utils.evaluation.classifier import SHIPPED as CLASSIFIER
 from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.evaluation.recorded import load_recorded, load_results
 from ddpm_utils.files import METADATA, CheckpointError, Ledger, read_notebook, seal_notebook, write_json
 from ddpm_utils.places import PROJECT, default_root
+from ddpm_utils.sources import DATASETS
 from ddpm_utils.training.experiments import PUBLISHED, Experiment, RestorationExperiment
 from ddpm_utils.training.run import EpochRecord
 
@@ -73,7 +73,7 @@ def kinds(folder: Path, stack: ExitStack) -> tuple[list[Kind], list[str]]:
         stack.enter_context(patch.object(recorded, name, folder / "data" / getattr(recorded, name).name))
     found = [Kind("embedded digits", data.EMBEDDED, lambda: data.load("mnist_5k").sha256)]
     left_out = []
-    if all((root / "MNIST" / "raw" / name).exists() for name in SHA256["MNIST"]):
+    if all((root / "MNIST" / "raw" / name).exists() for name in DATASETS["mnist"].files):
         found.append(mnist(root, folder))
     else:
         left_out.append("MNIST is not here (`DDPM_DATA`): its files were not tried.")
@@ -84,8 +84,8 @@ def mnist(root: Path, folder: Path) -> Kind:
     """A copy of the smallest file of MNIST beside links to the others."""
     raw = folder / "mnist" / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    smallest = min(SHA256["MNIST"], key=lambda name: (root / "MNIST" / "raw" / name).stat().st_size)
-    for name in SHA256["MNIST"]:
+    smallest = min(DATASETS["mnist"].files, key=lambda name: (root / "MNIST" / "raw" / name).stat().st_size)
+    for name in DATASETS["mnist"].files:
         (raw / name).symlink_to((root / "MNIST" / "raw" / name).resolve())
     (raw / smallest).unlink()
     shutil.copy(root / "MNIST" / "raw" / smallest, raw / smallest)
