@@ -10,6 +10,7 @@ from .diffusion.samplers import sample_trajectory as sample_trajectory
 from .diffusion.schedules import NoiseSchedule as NoiseSchedule
 from .diffusion.schedules import constant as constant
 from .diffusion.schedules import cosine as cosine
+from .diffusion.schedules import from_betas as from_betas
 from .diffusion.schedules import linear as linear
 from .diffusion.solvers import dpm_solver_2m as dpm_solver_2m
 from .diffusion.solvers import heun as heun

@@ -23,6 +23,20 @@ def suggestion(name: str, allowed: Iterable[str]) -> str:
     return f" Did you mean {names[close[0]]!r}?" if close else ""
 
 
+def choose(parameter: str, name: str, allowed: Iterable[str]) -> str:
+    """Return what a parameter's name stands for, see `canonical`.
+
+    Raises:
+        ValueError: if it is none of the allowed names.
+    """
+    allowed = list(allowed)
+    known = canonical(name, allowed) if isinstance(name, str) else None
+    if known is None:
+        near = suggestion(name, allowed) if isinstance(name, str) else ""
+        raise ValueError(f"{parameter} must be one of {', '.join(allowed)}, not {name!r}.{near}")
+    return known
+
+
 def _folded(name: str) -> str:
     """A name without what `canonical` disregards."""
     return re.sub(r"[\s_-]+", "", name).casefold()

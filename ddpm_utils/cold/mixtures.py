@@ -1,4 +1,7 @@
-"""Degradations that mix x with something else: noise, another image, a spreading mask. See `degradations`."""
+"""Degradations that mix x with something else: noise, another image, a spreading mask; and all of them by name.
+
+See `degradations` for what they share.
+"""
 
 from collections.abc import Callable
 from functools import cache
@@ -12,7 +15,17 @@ from torch.nn import functional as F
 from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from ddpm_utils import data
-from ddpm_utils.cold.degradations import Context, Degradation, check, required, steps
+from ddpm_utils.cold.degradations import (
+    Context,
+    Degradation,
+    DownSampling,
+    GaussianBlur,
+    HeatBlur,
+    RowColumnAveraging,
+    check,
+    required,
+    steps,
+)
 from ddpm_utils.diffusion import schedules
 from ddpm_utils.diffusion.schedules import gather
 from ddpm_utils.shapes import SIZE, Images, Step
@@ -181,3 +194,16 @@ def photo_patches() -> tuple[Images, Float[Tensor, "m 1 28 28"]]:
             patches = F.unfold(part, 28, stride=STRIDE)[0].T
             kept.append(patches.reshape(-1, 1, 28, 28))
     return torch.cat(train), torch.cat(held_out)
+
+
+DEGRADATIONS: dict[str, tuple[Callable[..., Degradation], int]] = {
+    "noise": (noise, 1000),
+    "flow": (flow, 100),
+    "morph": (lambda T, severity: morph(lambda: load_partners()[:2], T, severity), 100),
+    "blur": (GaussianBlur, 100),
+    "heat": (HeatBlur, 100),
+    "downsampling": (DownSampling, 27),
+    "averaging": (RowColumnAveraging, 50),
+    "fade": (GaussianFade, 50),
+}
+"""The degradations by name, what the notebook's `degradation` parameter may be, and the T of each by default."""

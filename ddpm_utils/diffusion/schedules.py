@@ -14,6 +14,11 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from torch import Tensor
 
+from ddpm_utils import names
+from ddpm_utils.diffusion.betas import LARGEST_T as LARGEST_T
+from ddpm_utils.diffusion.betas import check_beta, check_T, read_betas, what_falls
+from ddpm_utils.scalars import is_integer, whole
+
 SPACINGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "even": lambda t, snr: t,
     "quadratic": lambda t, snr: np.sqrt(t),
@@ -21,14 +26,12 @@ SPACINGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "karras": lambda t, snr: snr ** (-1 / 14),
 }
 """What steps are spread evenly in, as a function of t and SNR."""
-LARGEST_T = 1_000_000
 SMALLEST_ALPHA = 1e-60  # below, 1/√α_t no longer fits float32 images
-SMALLEST_BETA = 1e-9  # so much noise, or signal, each step must leave: less is lost in rounding
 LARGEST_BETA = 1 - 1e-12  # between two steps of a subset
 
 
 def _read_only(values: ArrayLike) -> np.ndarray:
-    array = np.array(values, dtype=np.float64)
+    array = np.array(values.detach().cpu().numpy() if isinstance(values, Tensor) else values, dtype=np.float64)
     array.setflags(write=False)
     return array
 
@@ -56,8 +59,16 @@ class NoiseSchedule:
 
     def __init__(self, beta: ArrayLike, time: ArrayLike | None = None, alpha: ArrayLike | None = None):
         beta = _read_only(beta)
-        if beta.ndim != 1 or len(beta) < 2 or beta[0] != 0:
-            raise ValueError("beta must be a 1-D array over t = 0…T with beta[0] = 0 and T ≥ 1.")
+        if beta.ndim != 1 or len(beta) < 2:
+            what = "a 1-D array over t = 0…T with beta[0] = 0 and T ≥ 1"
+            raise ValueError(f"beta must be {what}, not an array of shape {beta.shape}.")
+        if hint := what_falls(beta):
+            raise ValueError(f"beta must hold β_0 = 0, β_1, …, β_T, but {hint}")
+        if beta[0] != 0:
+            raise ValueError(
+                f"beta must begin with beta[0] = 0, not {beta[0]:g}: prepend 0, or use schedules.from_betas, "
+                "which takes β_1 … β_T."
+            )
         if not np.all((beta[1:] > 0) & (beta[1:] < 1)):
             raise ValueError("every beta must lie strictly between 0 and 1.")
         time = _read_only(np.linspace(0, 1, len(beta)) if time is None else time)
@@ -100,14 +111,16 @@ class NoiseSchedule:
             ValueError: if a step is outside 1…T, they do not increase, two are so far apart that nothing is left
                 of the signal between them, or the spacing is unknown.
         """
-        if spacing not in SPACINGS:
-            raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}, not {spacing!r}.")
-        if isinstance(steps, int | np.integer):
+        spacing, steps = names.choose("spacing", spacing, SPACINGS), whole(steps)
+        if is_integer(steps):
             if not 1 <= steps <= self.T:
                 raise ValueError(f"the number of steps must be in 1…{self.T}, not {steps}.")
             visited = np.append(0, self._spread(steps, spacing))
         else:
-            visited = np.concatenate([[0], np.asarray(steps, dtype=int)])
+            given = np.asarray(steps.detach().cpu() if isinstance(steps, Tensor) else steps)
+            if given.ndim != 1 or given.dtype.kind not in "iuf" or np.any(given != given.round()):
+                raise ValueError(f"steps must be an integer, or a list of integers, not {steps!r}.")
+            visited = np.append(0, given.astype(int))
         if len(visited) < 2 or visited[-1] > self.T or np.any(np.diff(visited) <= 0):
             raise ValueError(f"steps must increase and lie in 1…{self.T}.")
         beta = self._beta_between(visited)
@@ -121,8 +134,7 @@ class NoiseSchedule:
         Raises:
             ValueError: if the spacing is unknown.
         """
-        if spacing not in SPACINGS:
-            raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}, not {spacing!r}.")
+        spacing, steps = names.choose("spacing", spacing, SPACINGS), whole(steps)
         if not 1 <= steps <= self.T:
             return False
         return bool(self._beta_between(np.append(0, self._spread(steps, spacing))).max() <= LARGEST_BETA)
@@ -150,8 +162,7 @@ def constant(*, beta: float, T: int) -> NoiseSchedule:
     Raises:
         ValueError: if β is not in [1e-9, 1 − 1e-9], T is not an integer in 1…1,000,000, or α_T is below 1e-60.
     """
-    check_T(T)
-    check_beta(beta=beta)
+    T, beta = check_T(T), check_beta("beta", beta)
     return _from_parameters(np.full(T, beta), beta=beta, T=T)
 
 
@@ -162,8 +173,7 @@ def linear(*, beta_min: float = 1e-4, beta_max: float = 0.02, T: int = 1000) -> 
         ValueError: if β_min or β_max is not in [1e-9, 1 − 1e-9], β_min > β_max, T is not an integer in 1…1,000,000, or
             α_T is below 1e-60.
     """
-    check_T(T)
-    check_beta(beta_min=beta_min, beta_max=beta_max)
+    T, beta_min, beta_max = check_T(T), check_beta("beta_min", beta_min), check_beta("beta_max", beta_max)
     if beta_min > beta_max:
         raise ValueError(f"beta_min = {beta_min:g} must not be larger than beta_max = {beta_max:g}.")
     t = np.arange(1, T + 1)
@@ -178,9 +188,24 @@ def cosine(*, T: int = 1000, offset: float = 0.008, beta_clip: float = 0.999) ->
     Raises:
         ValueError: if T is not an integer in 1…1,000,000.
     """
-    check_T(T)
+    T = check_T(T)
     f = np.cos(math.pi / 2 * (np.arange(T + 1) / T + offset) / (1 + offset)) ** 2
     return NoiseSchedule(np.concatenate([[0.0], np.minimum(1 - f[1:] / f[:-1], beta_clip)]))
+
+
+def from_betas(betas: Sequence[float] | np.ndarray | Tensor) -> NoiseSchedule:
+    """The schedule of these β_1 … β_T, such as those that diffusers calls `betas`.
+
+    Args:
+        betas: a list, tuple, NumPy array or 1-D tensor.
+
+    Raises:
+        ValueError: if there are none, or more than 1,000,000, a β is not in [1e-9, 1 − 1e-9], or α_T is below 1e-60.
+    """
+    values = read_betas(betas)
+    if not values:
+        raise ValueError("betas must hold β_1 … β_T, and not be empty.")
+    return _from_parameters(np.array(values), betas=f"[{values[0]:g} … {values[-1]:g}]")
 
 
 def gather(table: np.ndarray, t: int | Int[Tensor, " batch"], like: Float[Tensor, "batch ..."]) -> Tensor:
@@ -193,45 +218,20 @@ def gather(table: np.ndarray, t: int | Int[Tensor, " batch"], like: Float[Tensor
     Raises:
         ValueError: if a t is outside 0…T.
     """
-    t = torch.as_tensor(t, device="cpu")
+    t = torch.as_tensor(whole(t), device="cpu")
+    if t.is_floating_point() and not torch.equal(t, t.round()):
+        raise ValueError(f"t must hold integers, not {t.tolist()}.")
+    t = t.long()
     if t.min() < 0 or t.max() >= len(table):
         raise ValueError(f"t must lie in 0…{len(table) - 1}, not {t.min().item()}…{t.max().item()}.")
     values = torch.from_numpy(np.asarray(table)[t.numpy()].reshape(-1))
     return values.to(like).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def _from_parameters(beta: np.ndarray, /, **parameters: float) -> NoiseSchedule:
+def _from_parameters(beta: np.ndarray, /, **parameters: float | str) -> NoiseSchedule:
     """The schedule with β_1 … β_T; if there is none, the sentence names the parameters."""
     try:
         return NoiseSchedule(np.append(0.0, beta))
     except ValueError as error:
         names = ", ".join(f"{name} = {value}" for name, value in parameters.items())
         raise ValueError(f"{names}: {error}") from error
-
-
-def check_T(T: int) -> None:
-    """Refuse a number of steps that no schedule can have.
-
-    Raises:
-        ValueError: if T is not an integer in 1…1,000,000.
-    """
-    if not isinstance(T, int | np.integer) or isinstance(T, bool):
-        raise ValueError(f"T must be an integer, not {T!r}.")
-    if not 1 <= T <= LARGEST_T:
-        raise ValueError(f"T must be in 1…{LARGEST_T}, not {T}.")
-
-
-def check_beta(**betas: float) -> None:
-    """Refuse a β that no schedule can have.
-
-    Args:
-        betas: by their names.
-
-    Raises:
-        ValueError: if one is not in [1e-9, 1 − 1e-9].
-    """
-    for name, value in betas.items():
-        if not 0 < value < 1:
-            raise ValueError(f"{name} must lie strictly between 0 and 1, not {value!r}.")
-        if not SMALLEST_BETA <= value <= 1 - SMALLEST_BETA:
-            raise ValueError(f"{name} must be at least 1e-9 from 0 and from 1, or rounding loses it; not {value!r}.")

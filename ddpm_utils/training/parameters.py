@@ -11,12 +11,15 @@ from typing import Annotated, Any, TypeVar, dataclass_transform
 
 import pydantic.dataclasses
 import torch
-from pydantic import AfterValidator, ConfigDict, Field, ValidationError, WrapValidator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, WrapValidator
 from torch import nn
 
-from ddpm_utils.data import DATASETS
+from ddpm_utils import data
+from ddpm_utils.diffusion.betas import advice, read_betas
+from ddpm_utils.names import canonical, choose, suggestion
 from ddpm_utils.networks.cnn import CNN
 from ddpm_utils.networks.unets import LeanUNet, UNet
+from ddpm_utils.scalars import plain, whole
 
 Class = TypeVar("Class")
 Info = Any
@@ -101,12 +104,13 @@ def _problems(found: Mapping[str, Any], names: Sequence[str]) -> Iterable[tuple[
         return [(None, f"there are {len(names)} parameters, {', '.join(names)}; more were given.")]
     name = names[name] if isinstance(name, int) else name  # of one that is given by its place
     if kind == "unexpected_keyword_argument":
-        return [(name, f"there is no parameter {name!r}; there are {', '.join(names)}.")]
+        return [(name, f"there is no parameter {name!r}; there are {', '.join(names)}.{suggestion(name, names)}")]
     if kind == "value_error":
         reason = context["error"]
         return reason.problems if isinstance(reason, ParameterError) else [(name, str(reason))]
     if kind in ALLOWED:
-        return [(name, f"{name} must be {ALLOWED[kind].format(**context)}, not {found['input']!r}.")]
+        sentence = f"{name} must be {ALLOWED[kind].format(**context)}, not {found['input']!r}."
+        return [(name, sentence + advice(name, found["input"]))]
     return [(None, f"{found['msg']}.")]
 
 
@@ -127,18 +131,13 @@ def must(be_right: Callable[[Any], object], words: str) -> AfterValidator:
 
 
 def one_of(allowed: Iterable[str]) -> AfterValidator:
-    """A constraint on a field: one of some names, as they are when it is checked."""
-
-    def check(value: str, info: Info) -> str:
-        if value not in allowed:
-            raise ValueError(f"{info.field_name} must be one of {', '.join(allowed)}, not {value!r}.")
-        return value
-
-    return AfterValidator(check)
+    """A constraint on a field: one of some names, as they are when it is checked, in any spelling of `canonical`."""
+    return AfterValidator(lambda value, info: choose(info.field_name, value, allowed))
 
 
 def _as_given(value: Any, validate: Callable[[Any], Any]) -> Any:
     """Check a number, and leave an integer one."""
+    value = plain(value)
     validate(value)
     return value
 
@@ -155,11 +154,11 @@ def find_network(name: str) -> Callable[[], nn.Module]:
     Raises:
         ValueError: if there is no such network, or it does not do that.
     """
-    if name in NETWORKS:
-        return NETWORKS[name]
+    if known := canonical(name, NETWORKS):
+        return NETWORKS[known]
     if not OWN_NETWORK.fullmatch(name):
         allowed = f"{', '.join(NETWORKS)}, or module:class for a network of your own"
-        raise ValueError(f"network must be one of {allowed}, not {name!r}.")
+        raise ValueError(f"network must be one of {allowed}, not {name!r}.{suggestion(name, NETWORKS)}")
     module, _, attribute = name.partition(":")
     if module not in sys.modules:
         importlib.invalidate_caches()  # the file may be a moment old
@@ -197,16 +196,19 @@ def _unusable(name: str, what: str, error: Exception) -> ValueError:
 
 def _check_network(name: str) -> str:
     find_network(name)
-    return name
+    return canonical(name, NETWORKS) or name
 
 
 RUN_NAME = re.compile(r"(\w[\w.-]{,99})?", re.ASCII)
 RUN_NAME_WORDS = "may hold at most 100 letters, digits, '-', '_' and '.', and begin with a letter or digit"
 
 Number = Annotated[float, WrapValidator(_as_given)]
-Count = Annotated[int, Field(ge=1)]
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Integer = Annotated[int, BeforeValidator(whole)]
+Count = Annotated[Integer, Field(ge=1)]
+Seed = Annotated[Integer, Field(ge=0, lt=2**63)]
+Betas = Annotated[tuple[float, ...], BeforeValidator(read_betas)]
 LearningRate = Annotated[Number, must(lambda value: 0 < value < 1, "must lie strictly between 0 and 1")]
 RunName = Annotated[str, must(RUN_NAME.fullmatch, RUN_NAME_WORDS)]
 Network = Annotated[str, AfterValidator(_check_network)]
-DatasetName = Annotated[str, one_of(DATASETS)]
+DatasetName = Annotated[str, AfterValidator(data.resolve)]
+"""One of `data.DATASETS`, or a folder of images; its absolute path is kept."""
