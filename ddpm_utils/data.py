@@ -57,6 +57,11 @@ class Dataset:
     validation: Part
     test: Part
 
+    @property
+    def is_mnist(self) -> bool:
+        """Whether this is MNIST or a part of it (see `is_mnist`)."""
+        return is_mnist(self.name)
+
     @cached_property
     def sha256(self) -> str:
         """A hash of every pixel and label, which tables name."""

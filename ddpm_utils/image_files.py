@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ddpm_utils.shapes import SIZE
 
-FEWEST = 50  # images in a folder
+FEWEST = 200  # images in a folder: 128 of them, one batch, are trained on
 PARTS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "test": "test"}
 """Folders that name a part of a data set."""
 Pixels = UInt8[Tensor, "n 28 28"]
@@ -41,7 +41,7 @@ def read_folder(folder: Path) -> Pictures:
     folder, a sub-folder is a class. The order is that of the file names, in which img2 comes before img10.
 
     Raises:
-        DataError: if there are fewer than 50 images or more than 256 classes, or an image cannot be read.
+        DataError: if there are fewer than 200 images or more than 256 classes, or an image cannot be read.
     """
     PIL.Image.init()
     paths = [path for path in folder.rglob("*") if _is_image(path, folder)]

@@ -21,35 +21,35 @@ def save(folder, images, form="{}.png"):
 
 @pytest.mark.parametrize("form", ["{}.png", "img{}.bmp", "{:03}.tif", "a b/ä {}.PNG"])
 def test_pixels_and_order_are_kept(form, tmp_path):
-    images = drawings(60)
+    images = drawings(210)
     save(tmp_path, images, form)
     assert torch.equal(read_folder(tmp_path).pixels, torch.from_numpy(images))
 
 
 def test_sub_folders_are_classes(tmp_path):
-    images = drawings(60)
+    images = drawings(210)
     for number, image in enumerate(images):
         folder = tmp_path / "zoo" / ("cat", "dog", "owl")[number % 3]
         folder.mkdir(parents=True, exist_ok=True)
         PIL.Image.fromarray(image).save(folder / f"{number}.png")
     found = read_folder(tmp_path / "zoo")
     assert torch.equal(found.pixels, torch.from_numpy(images))
-    assert found.labels.tolist() == [number % 3 for number in range(60)]
+    assert found.labels.tolist() == [number % 3 for number in range(210)]
     dataset = data.load(str(tmp_path / "zoo"))
-    assert [len(part) for part in (dataset.train, dataset.validation, dataset.test)] == [38, 10, 12]
+    assert [len(part) for part in (dataset.train, dataset.validation, dataset.test)] == [135, 33, 42]
     assert dataset.name.startswith("zoo-")
 
 
 def test_sub_folders_may_be_parts(tmp_path):
-    images = drawings(60)
+    images = drawings(210)
     for number, image in enumerate(images):
-        folder = tmp_path / ("train", "val", "test")[number // 20] / str(number % 2)
+        folder = tmp_path / ("train", "val", "test")[number // 70] / str(number % 2)
         folder.mkdir(parents=True, exist_ok=True)
         PIL.Image.fromarray(image).save(folder / f"{number}.png")
     dataset = data.load(str(tmp_path))
     for place, part in enumerate((dataset.train, dataset.validation, dataset.test)):
-        assert torch.equal(part.pixels, torch.from_numpy(images[20 * place : 20 * (place + 1)]))
-        assert part.labels.tolist() == [number % 2 for number in range(20)]
+        assert torch.equal(part.pixels, torch.from_numpy(images[70 * place : 70 * (place + 1)]))
+        assert part.labels.tolist() == [number % 2 for number in range(70)]
 
 
 def test_mnist_exported_to_png_trains_to_identical_bits(digits, tmp_path, output):
@@ -75,7 +75,7 @@ def test_mnist_exported_to_png_trains_to_identical_bits(digits, tmp_path, output
 
 
 def test_a_folder_is_known_by_its_pixels(tmp_path):
-    images = drawings(60)
+    images = drawings(210)
     save(tmp_path / "a" / "photos", images)
     save(tmp_path / "b" / "photos", images, "{}.bmp")
     names = [data.label(str(tmp_path / which / "photos")) for which in "ab"]
@@ -87,26 +87,26 @@ def test_a_folder_is_known_by_its_pixels(tmp_path):
 
 
 def test_what_is_no_image_is_left_out(tmp_path):
-    save(tmp_path, drawings(60))
+    save(tmp_path, drawings(210))
     (tmp_path / "notes.txt").write_text("no image", encoding="utf-8")
     (tmp_path / ".hidden.png").write_bytes(b"no image")
     (tmp_path / "__MACOSX").mkdir()
     (tmp_path / "__MACOSX" / "0.png").write_bytes(b"no image")
-    assert len(read_folder(tmp_path).pixels) == 60
+    assert len(read_folder(tmp_path).pixels) == 210
 
 
 @pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n"])
 def test_a_damaged_image(content, tmp_path):
-    save(tmp_path, drawings(60))
+    save(tmp_path, drawings(210))
     (tmp_path / "7.png").write_bytes(content)
     with pytest.raises(DataError, match=r"7\.png cannot be read as an image .*: repair it, or move it away"):
         data.load(str(tmp_path))
 
 
-@pytest.mark.parametrize("count", [0, 1, 49])
+@pytest.mark.parametrize("count", [0, 1, 199])
 def test_too_few_images(count, tmp_path):
     save(tmp_path, drawings(count))
-    with pytest.raises(DataError, match=rf"holds {count} images that Pillow can read; at least 50 are needed"):
+    with pytest.raises(DataError, match=rf"holds {count} images that Pillow can read; at least 200 are needed"):
         data.load(str(tmp_path))
 
 
@@ -152,6 +152,6 @@ def test_a_camera_knows_what_is_up(tmp_path):
     image = PIL.Image.fromarray(drawings(1)[0])
     exif = PIL.Image.Exif()
     exif[0x0112] = 6  # turned to the right
-    save(tmp_path, drawings(60))
+    save(tmp_path, drawings(210))
     image.save(tmp_path / "0.png", exif=exif)
     assert torch.equal(read_folder(tmp_path).pixels[0], torch.from_numpy(np.rot90(drawings(1)[0], -1).copy()))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddpm_utils import checkpoints
-from ddpm_utils.data import Dataset, Part, is_mnist
+from ddpm_utils.data import Dataset, Part
 from ddpm_utils.places import RESOURCES
 from ddpm_utils.randomness import generator_for
 
@@ -81,7 +81,7 @@ def accuracy(network: DigitClassifier, part: Part) -> float:
 
 def fitting_classifier(dataset: Dataset) -> tuple[DigitClassifier, dict] | None:
     """Return what `load_classifier` returns, if the classifier's features fit a data set: MNIST; otherwise None."""
-    return load_classifier() if is_mnist(dataset.name) else None
+    return load_classifier() if dataset.is_mnist else None
 
 
 def withheld(name: str) -> str:
