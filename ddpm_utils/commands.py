@@ -2,13 +2,14 @@
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 from functools import partial
 from pathlib import Path
 
+from ddpm_utils.locks import check_unlocked, delete_runs, empty, locked
 from ddpm_utils.places import RESOURCES, output
+from ddpm_utils.surroundings import kernel_settings
 
 UNSUITED = ["@jupyter/nbgrader", "@jupyter-notebook/lab-extension"]  # JupyterLab's, which Voilà could not start
 
@@ -21,18 +22,19 @@ def run(values: dict) -> int:
     from ddpm_utils.training.experiments import PUBLISHED, Experiment, RestorationExperiment
 
     runs = output() / "data" / "runs"
-    experiments = [Experiment(**published) for published in PUBLISHED.values()]
-    for experiment in experiments:  # the last main job's: this one starts from scratch
-        folder = experiment.with_values(run_name=FIRST_MINUTE).run_folder
-        shutil.rmtree(folder, ignore_errors=True)
-        experiment.table_path.unlink(missing_ok=True)
+    dataset = values.get("dataset", "mnist")
+    experiments = [Experiment(**published, dataset=dataset) for published in PUBLISHED.values()]
     chains = main_job(experiments, runs, values)
     workers = min(cores(), len(chains))
-    failures = Board(chains, workers).follow(on_processes(chains, workers, cores() // workers))
-    paths = write_table(rows_of(experiments), runs)
+    with locked(runs):
+        delete_runs([experiment.with_values(run_name=FIRST_MINUTE).run_folder for experiment in experiments])
+        for experiment in experiments:  # this job starts from scratch
+            experiment.table_path.unlink(missing_ok=True)
+        failures = Board(chains, workers).follow(on_processes(chains, workers, cores() // workers))
+        paths = write_table(rows_of(experiments), runs)
     print(f"\n{paths[1].read_text(encoding='utf-8')}")
     print("Tables:    ", *[relative(path) for path in paths])
-    shown = [*experiments, RestorationExperiment()]
+    shown = [*experiments, RestorationExperiment(dataset=dataset)]
     print("Notebooks: ", *[relative(runs / experiment.slug) for experiment in shown])
     print("Figures:   ", *[relative(experiment.figures_folder) for experiment in shown])
     return 1 if failures else 0
@@ -72,17 +74,18 @@ def sweep(
     waiting = [chain for chain in chosen if not is_complete(chain)]
     print(f"Experiments in the grid: {len(chains)}, to be executed: {len(waiting)}.", flush=True)
     results = Results(entries, chains, folder)
-    if waiting:
-        workers = workers or max(1, min(cores() // threads, len(waiting)))
-        if on_a_cluster:
-            events = on_dask(waiting, workers, scheduler, partial(print, flush=True))
-        else:
-            events = on_processes(waiting, workers, threads)
-        board = Board(waiting, workers, seconds_of(chain for chain in chains if chain not in waiting))
-        for failure in board.follow(events, results.update):
-            print(f"FAILED      {failure.experiment} / {failure.notebook}, {failure.message}")
-    print("Notebooks: ", relative(folder))
-    print("Results:   ", *[relative(path) for path in results.write()])
+    with locked(folder, shared=True):  # beside other tasks of a job array
+        if waiting:
+            workers = workers or max(1, min(cores() // threads, len(waiting)))
+            if on_a_cluster:
+                events = on_dask(waiting, workers, scheduler, partial(print, flush=True))
+            else:
+                events = on_processes(waiting, workers, threads)
+            board = Board(waiting, workers, seconds_of(chain for chain in chains if chain not in waiting))
+            for failure in board.follow(events, results.update):
+                print(f"FAILED      {failure.experiment} / {failure.notebook}, {failure.message}")
+        print("Notebooks: ", relative(folder))
+        print("Results:   ", *[relative(path) for path in results.write()])
     return 0 if all(is_complete(chain) for chain in chosen) else 1
 
 
@@ -129,8 +132,10 @@ def kernel_environment() -> dict[str, str]:
     from ddpm_utils.networks.cpu import TUNABLES
 
     folders = {"DDPM_OUTPUT": str(output())} | {k: v for k, v in os.environ.items() if k == "DDPM_DATA" and v}
-    own = {name: os.path.abspath(folder) for name, folder in folders.items()}
-    return {"GLIBC_TUNABLES": TUNABLES} | os.environ | own
+    own = {name: os.path.abspath(os.path.expanduser(folder)) for name, folder in folders.items()}
+    share = str(Path(__file__).parent / "batch" / "share")  # a kernel of this Python, and a template for Voilà
+    own["JUPYTER_PATH"] = os.pathsep.join(filter(None, [share, os.environ.get("JUPYTER_PATH")]))
+    return {"GLIBC_TUNABLES": TUNABLES} | kernel_settings() | own
 
 
 def app() -> int:
@@ -146,9 +151,7 @@ def app_server() -> tuple[list[str], dict[str, str]]:
     """
     options = ["--template=offline", "--Voila.ip=127.0.0.1", f"--VoilaConfiguration.extension_denylist={UNSUITED}"]
     command = [sys.executable, "-m", "voila", str(RESOURCES / "notebooks" / "app.ipynb"), *options]
-    ours = str(Path(__file__).parent / "batch" / "share")
-    paths = filter(None, [ours, os.environ.get("JUPYTER_PATH")])
-    return command, kernel_environment() | {"JUPYTER_PATH": os.pathsep.join(paths)}
+    return command, kernel_environment()
 
 
 def student() -> None:
@@ -198,10 +201,11 @@ def train_experiment(experiment, tensorboard: bool = False) -> None:
     accelerator.print(f"Run folder: {relative(experiment.run_folder)}, {run.step} steps done.")
     accelerator.print(f"Processes: {accelerator.num_processes}, device: {accelerator.device.type}.")
     logged_again = {"purge_step": run.step + 1}  # what was logged after the last save
-    accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": logged_again})
     total = len(dataset.train) // experiment.batch_size * experiment.epochs
     with tqdm(total=total, initial=run.step, unit="step", disable=not accelerator.is_main_process) as bar:
         for progress in experiment.train(run, dataset, accelerator=accelerator):
+            if tensorboard and not accelerator.trackers:  # now no other process writes to the folder
+                accelerator.init_trackers("tensorboard", init_kwargs={"tensorboard": logged_again})
             accelerator.log(progress.losses, step=progress.step)
             bar.update()
             bar.set_postfix(epoch=progress.epoch, loss=f"{progress.losses['train']:.4f}", refresh=False)
@@ -218,20 +222,23 @@ def clean() -> None:
 
     Raises:
         ValueError: if notebooks in data/runs/lab were edited; nothing is deleted then.
+        CheckpointError: if a process works in there; nothing is deleted then.
     """
     folder = output() / "data" / "runs"
+    if not folder.exists():
+        return
     if (folder / "lab").exists():
         from ddpm_utils.batch.notebooks import edited_notebooks
 
         if edited := edited_notebooks(folder / "lab"):
             them = "it" if len(edited) == 1 else "them"
             raise ValueError(f"you have edited {', '.join(map(relative, edited))}: move {them} away first.")
-    try:
-        shutil.rmtree(folder)
-    except FileNotFoundError:
-        pass
-    except OSError as error:  # names a file without its folder
-        raise OSError(error.errno, error.strerror, str(folder)) from error
+    with locked(folder):
+        check_unlocked(folder)
+        try:
+            empty(folder)
+        except OSError as error:  # names a file without its folder
+            raise OSError(error.errno, error.strerror, str(folder)) from error
 
 
 def relative(path: Path) -> str:

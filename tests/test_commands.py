@@ -122,7 +122,7 @@ def test_a_disk_that_refuses_is_one_sentence(tmp_path, monkeypatch, capsys):
         raise OSError(errno.EROFS, os.strerror(errno.EROFS), "a file in it")
 
     monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
-    (tmp_path / "data" / "runs").mkdir(parents=True)
+    (tmp_path / "data" / "runs" / "a sweep").mkdir(parents=True)
     monkeypatch.setattr("shutil.rmtree", refused)
     assert main(["clean"]) == 1
     assert capsys.readouterr().err == f"ddpm: {tmp_path / 'data' / 'runs'}: Read-only file system.\n"

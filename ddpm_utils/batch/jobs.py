@@ -3,22 +3,18 @@
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import NamedTuple
 
-import filelock
 import papermill
 import torch
-from papermill.clientwrap import PapermillNotebookClient
-from papermill.engines import Engine, papermill_engines
-from traitlets.config import Config
 
+from ddpm_utils.batch.kernels import environment
 from ddpm_utils.batch.notebooks import without_exercises
 from ddpm_utils.batch.provenance import made_of
 from ddpm_utils.files import METADATA, CheckpointError, read_notebook, seal_notebook, write_bytes
-from ddpm_utils.networks.cpu import TUNABLES
+from ddpm_utils.locks import check_unlocked, locked
 from ddpm_utils.training.experiments import make_experiment
 
 LOCK_SECONDS = 10  # a killed process is given so long to die before another one takes over
@@ -56,41 +52,6 @@ class Event(NamedTuple):
     message: str = ""  # failed: cell and error
 
 
-class ObservedEngine(Engine):
-    """papermill's engine, with an environment and a log for the kernel, and a word before each cell."""
-
-    @classmethod
-    def execute_managed_notebook(
-        cls,
-        nb_man,
-        kernel_name: str,
-        *,
-        on_cell: Callable[[int], None],
-        environment: dict[str, str],
-        log: IO[bytes],
-        start_timeout: int = 60,
-        **options: Any,
-    ):
-        """See `papermill.engines.Engine`."""
-        start = nb_man.cell_start
-
-        def announce(cell, cell_index=None, **more):
-            on_cell(cell_index + 1)
-            return start(cell, cell_index, **more)
-
-        nb_man.cell_start = announce
-        with tempfile.TemporaryDirectory(prefix="kernel-") as sockets:  # of its own: kernels that share one mix up
-            transport = {"transport": "ipc"} if os.name == "posix" else {}  # no port that others could connect to
-            config = Config(KernelManager=transport | {"connection_file": f"{sockets}/kernel.json"})
-            client = PapermillNotebookClient(
-                nb_man, timeout=None, startup_timeout=start_timeout, kernel_name=kernel_name, config=config
-            )
-            return client.execute(env=environment, stderr=log)
-
-
-papermill_engines.register("observed", ObservedEngine)
-
-
 def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event: None) -> Event:
     """Execute one notebook, up to its exercises. A failed one is left as <notebook>.failed.ipynb.
 
@@ -115,8 +76,6 @@ def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event
         reached = cell
         tell(Event(*title, "running", cell, cells))
 
-    limits = {"OMP_NUM_THREADS": str(threads), "DDPM_OUTPUT": str(job.output)}
-    environment = {"GLIBC_TUNABLES": TUNABLES} | os.environ | limits  # see `keep_freed_memory`
     for chance in ("first", "last"):
         try:
             with (job.folder / "kernel.log").open("ab") as log:
@@ -128,7 +87,7 @@ def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event
                     engine_name="observed",
                     progress_bar=False,
                     on_cell=reach,
-                    environment=environment,
+                    environment=environment(threads, str(job.output)),
                     log=log,
                 )
             seal_notebook(unfinished, job.target)
@@ -162,14 +121,14 @@ def execute_chain(jobs: Chain, threads: int, tell: Callable[[Event], None]) -> N
     job, folder = jobs[0], jobs[0].folder
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with filelock.FileLock(folder / ".lock", timeout=LOCK_SECONDS):
+        with locked(folder, wait=LOCK_SECONDS):
             for job in jobs:
                 event = _execute_unless_done(job, threads, tell)
                 tell(event)
                 if event.state == "failed":
                     break
-    except filelock.Timeout:
-        tell(Event(folder.name, job.notebook, "failed", message=f"another process is working in {folder}."))
+    except CheckpointError as error:
+        tell(Event(folder.name, job.notebook, "failed", message=str(error)))
     except Exception as error:  # a folder that cannot be written, data that are damaged: the others go on
         tell(Event(folder.name, job.notebook, "failed", message=f"{type(error).__name__}: {error}"))
 
@@ -184,6 +143,7 @@ def _execute_unless_done(job: Job, threads: int, tell: Callable[[Event], None]) 
     found = find(job)
     if found and found["made_of"] == here:
         return Event(job.folder.name, job.notebook, "kept", seconds=found["seconds"])
+    check_unlocked(job.folder, wait=LOCK_SECONDS)  # the kernel of a worker that was killed may be saving its run
     stamp = job.folder / "training.sha256"
     if not stamp.exists() or stamp.read_bytes() != here["training"].encode():
         for executed in job.folder.glob("*.ipynb"):

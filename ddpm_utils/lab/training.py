@@ -1,6 +1,5 @@
 """A training run to look at while it trains: its loss, and samples of the network as it learns."""
 
-import shutil
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -15,8 +14,10 @@ from ddpm_utils.data import Dataset
 from ddpm_utils.diffusion.samplers import sample, standard_start
 from ddpm_utils.diffusion.solvers import METHODS, fewest_calls
 from ddpm_utils.lab.canvas import Rows, moves, moving_title
+from ddpm_utils.locks import delete_runs
 from ddpm_utils.plots.images import BLUE, ORANGE, styled
 from ddpm_utils.randomness import START_SEED
+from ddpm_utils.training.exclusive import close_other
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.loop import Progress
 
@@ -32,7 +33,8 @@ class LiveTraining:
 
     Iterate over it to train: it yields `Progress` after each step. Leave the loop whenever you like: when the iterator
     is closed, the run is saved, and the next loop goes on from there. Call it for the picture as it is now. Whatever
-    else trains the same run in this process is stopped first.
+    else trains the same run in this process is stopped first; another process that trains it is left alone, and the
+    loop refused.
 
     Args:
         experiment: what to train, and for how many epochs in all.
@@ -68,12 +70,19 @@ class LiveTraining:
         self.losses: dict[int, float] = {}  # by step, of those made since
         self.samples: dict[int, torch.Tensor] = {}
         self.seconds = 0.0  # per step, of late
+        self.diverged = False
 
     def restart(self) -> None:
-        """Delete the run, and begin a new one."""
-        if other := WORKING.get(self.experiment.run_folder):
+        """Delete the run, and begin a new one.
+
+        Raises:
+            CheckpointError: if another process trains it; nothing is deleted then.
+        """
+        folder = self.experiment.run_folder
+        if other := WORKING.get(folder):
             other.stop()
-        shutil.rmtree(self.experiment.run_folder, ignore_errors=True)
+        close_other(folder)
+        delete_runs([folder])
         self._open(resume=False)
 
     @styled()
@@ -89,6 +98,8 @@ class LiveTraining:
         self.rows = Rows(ax["samples"], rows, self.columns, [f"step {stop}" for stop in self.stops])
 
     def __iter__(self) -> Generator[Progress]:
+        if not self.run.is_current:  # another window has trained it, or begun again
+            self._open(resume=True)
         self._draw_samples()
         self.running, before = True, time.monotonic()
         try:
@@ -99,6 +110,9 @@ class LiveTraining:
                     now = time.monotonic()
                     self.seconds, before = 0.9 * (self.seconds or now - before) + 0.1 * (now - before), now
                     yield progress
+        except FloatingPointError:
+            self.diverged = True
+            raise
         finally:
             self.running = False
 
@@ -106,7 +120,7 @@ class LiveTraining:
         """A row of samples, if it is time for one and it has not been drawn."""
         if self.run.step not in self.stops or self.run.step in self.samples:
             return
-        network = self.run.evaluated.eval()
+        network = self.run.network.eval()
         device = next(network.parameters()).device  # where it was trained
         self.samples[self.run.step] = sample(
             SAMPLER.sampler,
@@ -131,6 +145,8 @@ class LiveTraining:
     def _sentence(self) -> str:
         step = self.run.step
         done = f"step {step} of {self.total}"
+        if self.diverged:
+            return f"Diverged after {done}: lower the learning rate, and start over"
         if step >= self.total:
             return f"Trained: {done}, validation loss {self.run.history[-1].validation_loss:.3f}"
         if not self.running:

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -14,11 +15,17 @@ from torch import Tensor, nn
 from ddpm_utils import checkpoints, data, files, places
 from ddpm_utils.networks.cpu import keep_freed_memory, with_spectral_convolutions
 from ddpm_utils.shapes import Images
+from ddpm_utils.training.exclusive import close_other, exclusively
 from ddpm_utils.training.loop import LEARNING_RATES, Progress, train
 from ddpm_utils.training.parameters import find_network, one_of
 from ddpm_utils.training.run import Run
+from ddpm_utils.training.weights import ALLOWED, WEIGHTS, absolute, is_allowed, load_file
 
-WEIGHTS = ("auto", "run", "shipped")
+ABSENT = {
+    "auto": "there is neither a run of yours nor are there shipped weights",
+    "run": "there is no run of yours",
+    "shipped": "there are no shipped weights",
+}
 SNAPSHOT_EPOCHS = (1, 5, 15, 30, 45)
 RateSchedule = Annotated[str, one_of(LEARNING_RATES)]
 
@@ -63,8 +70,28 @@ class TrainingSetup(ABC):
 
     @property
     @abstractmethod
+    def _slug(self) -> str:
+        """The slug without the data set."""
+
+    @property
+    @abstractmethod
+    def _identity(self) -> dict:
+        """The identity without the data set."""
+
+    @cached_property
+    def data_label(self) -> str:
+        """The data set's name in tables and in the names of folders (see `data.label`)."""
+        return data.label(self.dataset)
+
+    @cached_property
+    def other_data(self) -> dict[str, str]:
+        """The data set's label by "dataset", if it is not MNIST."""
+        return {} if data.is_mnist(self.dataset) else {"dataset": self.data_label}
+
+    @property
     def slug(self) -> str:
-        """A folder's name for what is trained."""
+        """A folder's name for what is trained: process and network, and the data set if it is not MNIST."""
+        return "-".join([self._slug, *self.other_data.values()])
 
     @property
     def network_slug(self) -> str:
@@ -72,9 +99,9 @@ class TrainingSetup(ABC):
         return self.network.replace(":", ".")
 
     @property
-    @abstractmethod
     def identity(self) -> dict:
-        """What two sets of weights must share to be of the same process and network."""
+        """What two sets of weights must share: process and network, and the data set if it is not MNIST."""
+        return self._identity | self.other_data
 
     @property
     def description(self) -> dict:
@@ -87,7 +114,7 @@ class TrainingSetup(ABC):
     @property
     def run_folder(self) -> Path:
         """Where training keeps this run."""
-        return places.output() / "data" / "runs" / self.slug / (self.run_name or f"{self.dataset}-seed{self.seed}")
+        return places.output() / "data" / "runs" / self.slug / (self.run_name or f"{self.data_label}-seed{self.seed}")
 
     @property
     def figures_folder(self) -> Path:
@@ -126,7 +153,7 @@ class TrainingSetup(ABC):
         return self.make_network()
 
     def open_run(self, dataset: data.Dataset, *, resume: bool = True) -> Run:
-        """The run in `run_folder`, new or to be continued.
+        """The run in `run_folder`, new or to be continued; an interrupted training of it in this process is closed.
 
         Args:
             dataset: what `load_data` gave, which offline is not what `dataset` names; the run is labelled with it.
@@ -135,6 +162,7 @@ class TrainingSetup(ABC):
         Raises:
             CheckpointError: if the folder holds another run, is damaged, or resume is False and it is not new.
         """
+        close_other(self.run_folder)
         if not resume and (self.run_folder / "last.safetensors").exists():
             raise files.CheckpointError(
                 f"{self.run_folder} already holds a run: resume it, choose another seed, or delete the folder."
@@ -151,9 +179,13 @@ class TrainingSetup(ABC):
         """Train a run on a data set for this experiment's epochs (see `loop.train`).
 
         Keep the memory that tensors free, for the rest of the process (see `keep_freed_memory`).
+
+        Raises:
+            CheckpointError: at the first step, if another process works in the run's folder, or has changed it.
         """
         keep_freed_memory()
-        return train(
+        accelerator = accelerator or Accelerator()
+        steps = train(
             run,
             self.objective,
             dataset.train.images,
@@ -164,25 +196,31 @@ class TrainingSetup(ABC):
             lr_schedule=self.lr_schedule,
             accelerator=accelerator,
         )
+        return exclusively(run, steps, accelerator)
 
-    def load_decoder(self, weights: str = "auto") -> Decoder:
-        """The trained decoder: of the own run, shipped with the project, or trained here and now.
+    def load_decoder(self, weights: str | Path = "auto") -> Decoder:
+        """The trained decoder: of the own run, shipped with the project, of a file, or trained here and now.
 
         Args:
             weights: "run", the best weights in `run_folder`; "shipped", those in `shipped_folder`; "auto", the
-                first of these two that exists. What does not exist is trained first, for `epochs` epochs.
+                first of these two that exists. What does not exist is trained first, for `epochs` epochs. Or the path
+                of a file of your own, with the network's state dict (see `weights`).
 
         Raises:
             ValueError: if weights is none of these.
             CheckpointError: if the file is damaged, or of another network or schedule.
         """
+        if not is_allowed(weights):
+            raise ValueError(f"weights must be {ALLOWED}, not {str(weights)!r}.")
         if weights not in WEIGHTS:
-            raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, not {weights!r}.")
+            network = self.make_network()
+            found, source = load_file(Path(absolute(weights)), network, self.identity)
+            return Decoder(network.requires_grad_(False).eval(), found, source)
         own, shipped = self.run_folder / "best.safetensors", self.shipped_folder / "weights.safetensors"
-        candidates = {"auto": [own, shipped], "run": [own], "shipped": [shipped]}[weights]
+        candidates = {"auto": [own, shipped], "run": [own], "shipped": [shipped]}[str(weights)]
         path = next((path for path in candidates if path.exists()), None)
         if path is None:
-            path, origin = own, "trained here just now, since there were none"
+            path, origin = own, f"trained here just now, since {ABSENT[str(weights)]} for {self.title}"
             dataset = self.load_data()
             for _ in self.train(self.open_run(dataset), dataset):
                 pass

@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ddpm_utils import checkpoints, files
 
@@ -32,11 +31,9 @@ class Run:
         folder: where to keep the run; None keeps it in memory only.
         description: what the run is (schedule, data, …); a folder with another description is refused.
         snapshots: epochs after which to keep the weights.
-        ema_horizon: average the weights over about so many steps (exponentially), well under the run's length;
-            None does not average.
 
     Raises:
-        CheckpointError: if the folder's state is damaged or of another run.
+        CheckpointError: if the folder's state is damaged or of another run, or the network's code has changed.
     """
 
     def __init__(
@@ -44,7 +41,6 @@ class Run:
         network: nn.Module,
         *,
         learning_rate: float = 2e-4,
-        ema_horizon: int | None = None,
         folder: Path | None = None,
         description: dict | None = None,
         snapshots: Sequence[int] = (),
@@ -53,25 +49,24 @@ class Run:
         self.snapshots = set(snapshots)
         self.learning_rate = learning_rate
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
-        average = get_ema_multi_avg_fn(1 - 1 / ema_horizon) if ema_horizon else None
-        self.average = AveragedModel(network, multi_avg_fn=average) if average else None
         self.folder = folder and Path(folder)
-        self.description = {"ema_horizon": ema_horizon, "learning_rate": learning_rate, **(description or {})}
+        self.description = {"learning_rate": learning_rate, **(description or {})}
         self.step = 0
         self.epoch_losses: list[float] = []
         self.history: list[EpochRecord] = []
+        self.stamp = self._stamp()
         if self.folder and (self.folder / "last.safetensors").exists():
             self._load(self.folder / "last.safetensors")
-
-    @property
-    def evaluated(self) -> nn.Module:
-        """The network that is validated and kept: the average if there is one."""
-        return self.average.module if self.average else self.network
 
     @property
     def best(self) -> EpochRecord | None:
         """The epoch with the lowest validation loss so far."""
         return min(self.history, key=lambda record: record.validation_loss, default=None)
+
+    @property
+    def first_loss(self) -> float | None:
+        """The loss that the run began with: of its first batch, or of its first epoch once that is over."""
+        return self.history[0].train_loss if self.history else next(iter(self.epoch_losses), None)
 
     def finish_epoch(self, record: EpochRecord, *, write: bool = True) -> None:
         """Append to the history; then write the state, and the weights if they are the best so far."""
@@ -83,8 +78,8 @@ class Run:
         if record.epoch in self.snapshots:
             kept.add(f"epoch{record.epoch}")
         for name in kept:
-            weights = self.evaluated.state_dict()
-            description = self.description | record._asdict()
+            weights = self.network.state_dict()
+            description = self.description | record._asdict() | {checkpoints.PROBE: checkpoints.probe(self.network)}
             checkpoints.save(self.folder / f"{name}.safetensors", weights, description)
         self.save()
 
@@ -98,11 +93,24 @@ class Run:
         tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
         for index, state in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{name}": value for name, value in state.items()}
-        if self.average:
-            tensors |= {f"average.{name}": value for name, value in self.average.state_dict().items()}
         state = {"step": self.step, "epoch_losses": self.epoch_losses, "history": self.history}
+        state[checkpoints.PROBE] = checkpoints.probe(self.network)
         files.write_bytes(self.folder / "losses.csv", losses_csv(self.history).encode())
         checkpoints.save(self.folder / "last.safetensors", tensors, {"run": self.description} | state)
+        self.stamp = self._stamp()
+
+    def _stamp(self) -> tuple[int, ...] | None:
+        """What tells the state in the folder from a later one; None if there is none."""
+        try:
+            found = (self.folder / "last.safetensors").stat() if self.folder else None
+        except OSError:
+            return None
+        return found and (found.st_ino, found.st_size, found.st_mtime_ns)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the folder holds what this run has read or saved last."""
+        return self.stamp == self._stamp()
 
     def _load(self, path: Path) -> None:
         tensors, state = checkpoints.load(path)
@@ -117,6 +125,7 @@ class Run:
             return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
         self.network.load_state_dict(part("network."))
+        checkpoints.check_probe(path, self.network, state.get(checkpoints.PROBE))
         optimizer = self.optimizer.state_dict()
         parameters = list(self.network.parameters())
         for name, value in part("optimizer.").items():
@@ -125,8 +134,6 @@ class Run:
                 value = torch.empty_like(parameters[int(index)], requires_grad=False).copy_(value)
             optimizer["state"].setdefault(int(index), {})[field] = value
         self.optimizer.load_state_dict(optimizer)
-        if self.average:
-            self.average.load_state_dict(part("average."))
         self.step, self.epoch_losses = state["step"], state["epoch_losses"]
         self.history = [EpochRecord(*row) for row in state["history"]]
 

@@ -6,12 +6,12 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from ddpm_utils import checkpoints, data, files
+from ddpm_utils import checkpoints, data
 from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.evaluation.restoration import evaluate_restoration
 from ddpm_utils.files import read_csv, write_json
 from ddpm_utils.training.experiments import RestorationExperiment
-from maintenance.records.shipping import check_sizes, ledger_for, minutes_alone, named_data, ship_weights
+from maintenance.records.shipping import check_sizes, has_run, ledger_for, minutes_alone, named_data, ship_weights
 
 SIZES = {"images": 1000, "calls": 100, "calls_of_new": 25, "ablate": False}
 """How much `record_restoration` measures (see `evaluate_restoration`) where `usual_sizes` says nothing else."""
@@ -42,17 +42,17 @@ def record_restoration(
     Raises:
         ValueError: if a size is not an integer, or larger than the data set allows.
         DataError: if the data set cannot be had.
-        CheckpointError: if the run is not finished, or there are neither run nor shipped weights.
+        CheckpointError: if the run is not finished, there are neither run nor shipped weights, or the experiment names
+            a run that is not there.
     """
     check_sizes(sizes)
+    trained = has_run(experiment)
     dataset = named_data(experiment)
     if experiment.degradation == "morph":
         data.load("fashion_mnist")  # else its partners would be others, offline
     folder = experiment.shipped_folder
-    if (experiment.run_folder / "best.safetensors").exists():
+    if trained:
         ship_weights(experiment)
-    elif not (folder / "weights.safetensors").exists():
-        raise files.CheckpointError(f"there are no weights of {experiment.slug}: train it first.")
     decoder = experiment.load_decoder("shipped")
     on_progress(decoder.source)
     sizes = usual_sizes(experiment) | sizes

@@ -17,6 +17,7 @@ from ddpm_utils.evaluation.recorded import Row, read_rows
 from ddpm_utils.randomness import Noise
 from ddpm_utils.shapes import Network
 from ddpm_utils.training.experiments import Experiment
+from maintenance.records.shipping import require_shipped
 
 SEED = 4_000_000  # seeds of the compared samples: this and following ones
 CALLS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 50)
@@ -85,10 +86,9 @@ def record_comparison(
         the table that the project ships: data/checkpoints/<slug>/<choice>.csv.
 
     Raises:
-        CheckpointError: if the project ships no weights for this experiment.
+        CheckpointError: if the project ships no weights for this experiment, or it names a run that is not there.
     """
-    if not (experiment.shipped_folder / "weights.safetensors").exists():
-        raise files.CheckpointError(f"there are no shipped weights of {experiment.slug}: record them first.")
+    require_shipped(experiment)
     dataset = experiment.load_data()
     digits = dataset.test if choice == "calls" else dataset.validation
     decoder = experiment.load_decoder("shipped")

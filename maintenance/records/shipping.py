@@ -58,21 +58,49 @@ def ship_weights(experiment: TrainingSetup, bits: int = 8, *, history: bool = Tr
 
     Raises:
         CheckpointError: if there is no such run, it is of other data, or its cycle of the learning rate has not come
-            to its end.
+            to its end, or the network answers otherwise than when they were written.
     """
     run, folder = experiment.run_folder, experiment.shipped_folder
-    best, label = checkpoints.load(run / "best.safetensors")
+    network = experiment.make_network()
+    label = checkpoints.load_network(run / "best.safetensors", network)
     if label["dataset"] != experiment.dataset:
         raise files.CheckpointError(f"{run} was trained on {label['dataset']}, not on {experiment.dataset}.")
     require_finished(experiment)
-    path, rounded = folder / "weights.safetensors", checkpoints.compress(best, bits)
+    path, rounded = folder / "weights.safetensors", checkpoints.compress(network.state_dict(), bits)
     shipped, shipped_label = checkpoints.load(path) if path.exists() else ({}, {})
+    shipped_label.pop(checkpoints.PROBE, None)
     if shipped_label != label or shipped.keys() != rounded.keys():  # of another run, or with other bits
-        checkpoints.save(path, rounded, label)
+        network.load_state_dict(checkpoints.expand(rounded))
+        checkpoints.save(path, rounded, label | {checkpoints.PROBE: checkpoints.probe(network)})
     if history:
         table = pd.DataFrame(read_history(run), columns=EpochRecord._fields)
         files.write_bytes(folder / "losses.csv", to_csv(table))
     return folder
+
+
+def has_run(experiment: TrainingSetup) -> bool:
+    """Return whether the experiment has a run of its own; nothing is ever trained to be recorded.
+
+    Raises:
+        CheckpointError: if it has neither a run nor shipped weights, or names a run that is not there.
+    """
+    if (experiment.run_folder / "best.safetensors").exists():
+        return True
+    if experiment.run_name or not (experiment.shipped_folder / "weights.safetensors").exists():
+        also = "" if experiment.run_name else f", and {experiment.shipped_folder} no weights"
+        raise files.CheckpointError(f"{experiment.run_folder} holds no run{also}: train it first, or check its name.")
+    return False
+
+
+def require_shipped(experiment: TrainingSetup) -> None:
+    """Refuse an experiment without shipped weights, or with the name of a run that is not there.
+
+    Raises:
+        CheckpointError: see there.
+    """
+    if not (experiment.shipped_folder / "weights.safetensors").exists():
+        raise files.CheckpointError(f"there are no shipped weights of {experiment.slug}: record them first.")
+    has_run(experiment)
 
 
 def require_finished(experiment: TrainingSetup) -> None:
@@ -138,6 +166,7 @@ def ship_classifier(dataset: Dataset, *, epochs: int = EPOCHS, path: Path = SHIP
         "data_sha256": dataset.sha256,
         "validation_accuracy": accuracy(network, dataset.validation),
         "test_accuracy": accuracy(network, dataset.test),
+        checkpoints.PROBE: checkpoints.probe(network, arguments=1),
     }
     checkpoints.save(path, network.state_dict(), description)
     return description

@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ddpm_utils import checkpoints, files
+from ddpm_utils import checkpoints
 from ddpm_utils.data import Dataset
 from ddpm_utils.diffusion.samplers import ancestral, sample_trajectory
 from ddpm_utils.evaluation.classifier import load_classifier
@@ -28,7 +28,7 @@ from ddpm_utils.randomness import RESTORE_SEED
 from ddpm_utils.training.base import SNAPSHOT_EPOCHS, Decoder
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.run import read_history
-from maintenance.records.shipping import check_sizes, ledger_for, named_data, ship_weights
+from maintenance.records.shipping import check_sizes, has_run, ledger_for, named_data, require_shipped, ship_weights
 
 SIZES = {"samples": 10_000, "reconstructions": 10_000, "calls": 30, "full": 1000, "repeats": 3}
 """How much `record` measures (see `decoder.evaluate`)."""
@@ -51,11 +51,13 @@ def record(experiment: Experiment, *, on_progress: Callable[[str], None] = print
     Raises:
         ValueError: if a size is not an integer, or larger than the data set allows.
         DataError: if the data set cannot be had.
+        CheckpointError: if there are neither run nor shipped weights, or the experiment names a run that is not there.
     """
     check_sizes(sizes)
+    trained = has_run(experiment)
     dataset = named_data(experiment)
     folder = experiment.shipped_folder
-    if (experiment.run_folder / "best.safetensors").exists():
+    if trained:
         ship(experiment, dataset, on_progress)
     decoder = experiment.load_decoder("shipped")
     on_progress(decoder.source)
@@ -82,10 +84,9 @@ def record_explanations(experiment: Experiment, *, on_progress: Callable[[str], 
         the file.
 
     Raises:
-        CheckpointError: if the project ships no weights for this experiment.
+        CheckpointError: if the project ships no weights for this experiment, or it names a run that is not there.
     """
-    if not (experiment.shipped_folder / "weights.safetensors").exists():
-        raise files.CheckpointError(f"there are no shipped weights of {experiment.slug}: record them first.")
+    require_shipped(experiment)
     dataset = named_data(experiment)
     decoder = experiment.load_decoder("shipped")
     sizes = Sizes()

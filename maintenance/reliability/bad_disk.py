@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from ddpm_utils.files import read_json, write_json
+from ddpm_utils.locks import LOCK
 from maintenance.reliability import work
 from maintenance.reliability.work import left, start, temporary
 from maintenance.report import Section, Verdict
@@ -87,7 +88,7 @@ def _mount(command: list[str]) -> None:
     Raises:
         OSError: if that is not allowed; the sentence says why.
     """
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8")
     if done.returncode:
         raise OSError(done.stderr.strip())
 
@@ -126,7 +127,7 @@ def run(command: Sequence[str], folder: Path, log: Path) -> tuple[int, str]:
 
 def contents(folder: Path) -> dict[str, str]:
     """The hash of every file below a folder."""
-    files = [path for path in folder.rglob("*") if path.is_file() and path.name not in (FILLER, ".lock")]
+    files = [path for path in folder.rglob("*") if path.is_file() and not path.name.startswith((FILLER, LOCK))]
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 

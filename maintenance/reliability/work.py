@@ -20,6 +20,7 @@ from ddpm_utils import checkpoints, data, files
 from ddpm_utils.__main__ import main
 from ddpm_utils.evaluation.decoder import evaluate
 from ddpm_utils.files import Ledger
+from ddpm_utils.locks import LOCK
 from ddpm_utils.places import PROJECT
 from ddpm_utils.training.experiments import Experiment
 from maintenance.records.shipping import ledger_for
@@ -195,4 +196,4 @@ def damaged(folder: Path) -> list[Path]:
 
 def temporary(folder: Path) -> set[Path]:
     """Files and folders that have not become what they were to be."""
-    return {path for path in folder.rglob(".*") if path.name != ".lock"}
+    return {path for path in folder.rglob(".*") if not path.name.startswith(LOCK)}
