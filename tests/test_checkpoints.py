@@ -66,9 +66,10 @@ def test_pickle(path):
 
 
 def test_load_network(tmp_path):
-    network, other = nn.Linear(3, 2), nn.Linear(3, 2)
-    checkpoints.save(tmp_path / "linear", network.state_dict(), DESCRIPTION)
-    assert checkpoints.load_network(tmp_path / "linear", other, schedule="constant", beta=0.1) == DESCRIPTION
+    network, other = nn.Linear(28, 2), nn.Linear(28, 2)
+    probe = checkpoints.probe(network, 1)
+    checkpoints.save(tmp_path / "linear", network.state_dict(), DESCRIPTION | {"probe": probe})
+    assert checkpoints.load_network(tmp_path / "linear", other, 1, schedule="constant", beta=0.1) == DESCRIPTION
     assert torch.equal(other.weight, network.weight)
 
 
@@ -152,8 +153,11 @@ def test_digest_sees_names_types_shapes_and_values():
 
 def test_weights_of_8_bits_are_within_half_a_step(tmp_path):
     network = CNN()
-    weights = network.state_dict()
-    checkpoints.save(tmp_path / "small.safetensors", checkpoints.compress(weights), {})
+    weights = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    network.load_state_dict(checkpoints.expand(checkpoints.compress(weights)))
+    probe = checkpoints.probe(network)
+    checkpoints.save(tmp_path / "small.safetensors", checkpoints.compress(weights), {"probe": probe})
+    network.load_state_dict(weights)
     checkpoints.save(tmp_path / "large.safetensors", weights, {})
     sizes = [(tmp_path / f"{name}.safetensors").stat().st_size for name in ("small", "large")]
     assert sizes[0] < 0.3 * sizes[1]
@@ -177,6 +181,10 @@ def test_expand_leaves_other_tensors_alone():
     weights = {"a": torch.rand(3, 4), "b": torch.rand(3)}
     assert checkpoints.expand(weights).keys() == weights.keys()
     assert torch.equal(checkpoints.expand(weights)["a"], weights["a"])
+    own = {"block.scale": torch.rand(3), "scale.scale": torch.rand(3), "block.weight": torch.rand(3, 3)}
+    small = checkpoints.compress(own)
+    assert small.keys() == own.keys() | {"block.weight.scale"}
+    assert checkpoints.expand(small).keys() == own.keys()
 
 
 def test_folders_are_made_and_may_be_there(tmp_path):

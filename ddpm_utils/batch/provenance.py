@@ -20,6 +20,7 @@ from ddpm_utils.data import load
 from ddpm_utils.evaluation.classifier import SHIPPED as CLASSIFIER
 from ddpm_utils.training.base import TrainingSetup
 from ddpm_utils.training.parameters import NETWORKS
+from ddpm_utils.training.weights import WEIGHTS
 
 PACKAGE = Path(__file__).resolve().parents[1]
 DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -34,7 +35,9 @@ def made_of(experiment: TrainingSetup, notebook: str, parameters: dict) -> dict[
     """
     images = _images(experiment.dataset, getattr(experiment, "degradation", "") == "morph")
     shipped = experiment.shipped_folder / "weights.safetensors"
-    files = [CLASSIFIER] + [shipped] * (parameters.get("weights", "auto") != "run" and shipped.exists())
+    weights = parameters.get("weights", "auto")
+    files = [CLASSIFIER] + [shipped] * (weights in ("auto", "shipped") and shipped.exists())
+    files += [] if weights in WEIGHTS else [Path(weights)]
     own = {} if experiment.network in NETWORKS else own_modules(experiment.network.partition(":")[0])
     used = {name for code in own.values() for name in imports(ast.parse(code))}
     trained_by = [_modules(frozenset({type(experiment).__module__, *used})), own]

@@ -30,7 +30,8 @@ def test_accuracy_counts(digits):
 
 def test_round_trip(tmp_path):
     network = DigitClassifier()
-    checkpoints.save(tmp_path / "weights", network.state_dict(), {"network": "digit_classifier", "test_accuracy": 0.5})
+    description = {"network": "digit_classifier", "test_accuracy": 0.5, "probe": checkpoints.probe(network, 1)}
+    checkpoints.save(tmp_path / "weights", network.state_dict(), description)
     loaded, description = load_classifier(tmp_path / "weights")
     assert description["test_accuracy"] == 0.5
     assert description["sha256"] == checkpoints.digest(network.state_dict())

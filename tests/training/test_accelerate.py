@@ -17,7 +17,6 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from torch.distributed.elastic.utils.distributed import get_free_port
 
 from ddpm_utils import checkpoints, data
 from ddpm_utils.__main__ import main
@@ -26,12 +25,12 @@ from ddpm_utils.training import loop
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.run import Run
 from tests.few_digits import load_few
+from tests.patience import PATIENCE, free_port
 
 ON_FEW_DIGITS = str(Path(__file__).parents[1] / "few_digits.py")
 CHOSEN = {"beta": 0.1, "T": 20, "dataset": "mnist_5k", "batch_size": 16, "learning_rate": 2e-3}  # 4 steps an epoch
 OF_LOSSES = {"rtol": 1e-5, "atol": 0.0}
 OF_WEIGHTS = {"rtol": 1e-3, "atol": 2e-4}
-AT_MOST = 300  # seconds, for processes that take ten when nothing else runs
 
 
 @pytest.fixture
@@ -54,28 +53,30 @@ def environment(output: Path, **others: str) -> dict[str, str]:
 
 def launch(output: Path, *command: str) -> str:
     """Run a script under `accelerate launch` in two processes on the CPU; returns what they print."""
-    options = ["--multi_gpu", "--num_processes=2", f"--main_process_port={get_free_port()}"]  # --cpu: one process
+    options = ["--multi_gpu", "--num_processes=2", f"--main_process_port={free_port()}"]  # --cpu: one process
     line = [sys.executable, "-m", "accelerate.commands.launch", *options, *command]
-    done = subprocess.run(line, env=environment(output), capture_output=True, text=True, timeout=AT_MOST, cwd=PROJECT)
+    done = subprocess.run(
+        line, env=environment(output), capture_output=True, encoding="utf-8", timeout=PATIENCE, cwd=PROJECT
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
 
 def fail_together(output: Path, *command: str) -> list[str]:
     """Run a script that fails in two processes, with nothing beside them that would stop the other; returns stderr."""
-    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(get_free_port())}
+    shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     started = [
         subprocess.Popen(
             [sys.executable, *command],
             env=environment(output, **shared, RANK=rank, LOCAL_RANK=rank),
             stderr=subprocess.PIPE,
-            text=True,
+            encoding="utf-8",
             cwd=PROJECT,
         )
         for rank in ("0", "1")
     ]
     try:
-        errors = [process.communicate(timeout=AT_MOST)[1] for process in started]
+        errors = [process.communicate(timeout=PATIENCE)[1] for process in started]
     finally:
         for process in started:
             process.kill()
@@ -137,7 +138,7 @@ def test_a_loss_that_is_not_finite_ends_both(few, output):
     last = folder_of("lean_unet") / "last.safetensors"
     tensors, description = checkpoints.load(last)
     tensors["network.leave.bias"][0] = float("nan")
-    checkpoints.save(last, tensors, description)
+    checkpoints.save(last, tensors, description | {"probe": [float("nan")] * len(description["probe"])})
     before = last.read_bytes()
     first, second = fail_together(output, ON_FEW_DIGITS, *arguments("lean_unet", 2))
     assert first.splitlines()[-1] == "ddpm: the loss became nan at step 5: lower learning_rate."
