@@ -1,3 +1,4 @@
+from .batch.parameters import check_names as check_names
 from .batch.parameters import check_parameters as check_parameters
 from .data import load as load
 from .diffusion.forward import diffuse as diffuse

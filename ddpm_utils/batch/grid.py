@@ -7,6 +7,7 @@
       04_evaluation: {weights: run, samples: 1000}
 
 The keys of an experiment are those of `Experiment`, or of `RestorationExperiment` if `degradation` is among them.
+`betas: [0.1, 0.2]` is one schedule, `betas: [[0.1, 0.2], [0.3]]` two; other schedules take a line of their own.
 """
 
 import dataclasses
@@ -18,7 +19,8 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from ddpm_utils.batch.notebooks import parameters_of
-from ddpm_utils.batch.parameters import located, problem
+from ddpm_utils.batch.parameters import OWN, located, problem, understood
+from ddpm_utils.names import suggestion
 from ddpm_utils.training.base import TrainingSetup
 from ddpm_utils.training.experiments import Experiment, RestorationExperiment, make_experiment
 from ddpm_utils.training.parameters import ParameterError
@@ -64,7 +66,9 @@ def _entries(content: Any, problems: list[str]) -> list[Entry]:
     if not isinstance(content, dict):
         problems.append("it must hold the keys experiments and notebooks.")
         return []
-    problems += [f"there is no key {key!r}; there are experiments, notebooks." for key in content if key not in KEYS]
+    unknown = [key for key in content if key not in KEYS]
+    there = f"there are {', '.join(KEYS)}."
+    problems += [f"there is no key {key!r}; {there}{suggestion(str(key), KEYS)}" for key in unknown]
     listed, notebooks = content.get("experiments"), content.get("notebooks")
     if not isinstance(listed, list) or not listed or not all(isinstance(entry, dict) for entry in listed):
         problems.append("experiments must be a list of mappings such as {beta: [0.001, 0.1], T: 200}.")
@@ -85,10 +89,15 @@ def _entries(content: Any, problems: list[str]) -> list[Entry]:
 
 def _combinations(entry: dict, problems: list[str]) -> list[dict]:
     """All combinations of an entry's lists."""
-    lists = {name: value if isinstance(value, list) else [value] for name, value in entry.items()}
+    lists = {name: value if _is_several(name, value) else [value] for name, value in entry.items()}
     problems += [f"the list of {name} is empty." for name, values in lists.items() if not values]
     problems += [f"{name} cannot be set: {why}." for name, why in RESERVED.items() if name in lists]
     return [dict(zip(lists, values, strict=True)) for values in product(*lists.values())]
+
+
+def _is_several(name: str, value: Any) -> bool:
+    """Whether a value lists several; one custom schedule is a list itself."""
+    return isinstance(value, list) and (name != "betas" or any(isinstance(betas, list) for betas in value))
 
 
 def _try(values: dict, problems: list[str]) -> TrainingSetup | None:
@@ -112,14 +121,15 @@ def _own_parameters(name: str, own: Any, problems: list[str]) -> dict:
         return {}
     for key, value in (own or {}).items():
         if key not in types:
-            problems.append(f"{name} has no parameter {key!r}; it has {', '.join(types)}.")
+            problems.append(f"{name} has no parameter {key!r}; it has {', '.join(types)}.{suggestion(str(key), types)}")
         elif key in RESERVED:
             problems.append(f"{key} of {name} cannot be set: {RESERVED[key]}.")
         elif key in EXPERIMENTAL:
             problems.append(f"{key} of {name} belongs to the experiments.")
         elif wrong := problem(name, key, value):
             problems.append(f"{key} of {name} {wrong}")
-    return located(own or {})
+    own = {key: understood(name, key, value) for key, value in (own or {}).items() if key in OWN[name]}
+    return located(own)
 
 
 def _entry(
@@ -131,6 +141,7 @@ def _entry(
     if not suited:
         problems.append(f"{experiment.title}: none of the notebooks is for it ({', '.join(notebooks)}).")
     settings = {field.name: getattr(experiment, field.name) for field in dataclasses.fields(experiment)}  # type: ignore[arg-type]
+    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in settings.items()}
     taken = {n: {k: v for k, v in settings.items() if k in parameters_of(n)} | own for n, own in suited.items()}
     for key in values:
         if suited and not any(key in parameters for parameters in taken.values()):

@@ -10,6 +10,7 @@ import papermill
 from nbformat import NotebookNode
 
 from ddpm_utils.files import fingerprint, read_json, write_bytes, write_json
+from ddpm_utils.names import suggestion
 from ddpm_utils.places import RESOURCES
 
 NOTEBOOKS = RESOURCES / "notebooks"
@@ -34,7 +35,8 @@ def parameters_of(name: str) -> dict[str, str]:
     """
     path = NOTEBOOKS / f"{name}.ipynb"
     if path not in numbered():
-        raise ValueError(f"there is no notebook {name!r}; there are {', '.join(path.stem for path in numbered())}.")
+        names = [path.stem for path in numbered()]
+        raise ValueError(f"there is no notebook {name!r}; there are {', '.join(names)}.{suggestion(name, names)}")
     return {key: found["inferred_type_name"] for key, found in papermill.inspect_notebook(str(path)).items()}
 
 

@@ -16,6 +16,7 @@ from ddpm_utils.batch.provenance import made_of
 from ddpm_utils.data import is_mnist, load
 from ddpm_utils.evaluation.tables import LIVE, to_markdown
 from ddpm_utils.files import read_json, write_bytes, write_json
+from ddpm_utils.names import suggestion
 from ddpm_utils.places import output
 from ddpm_utils.plots.images import to_png
 from ddpm_utils.plots.quality_map import in_words, is_map, quality_map
@@ -115,7 +116,8 @@ def results(entries: Iterable[Entry], chains: Iterable[Chain]) -> tuple[pd.DataF
             continue
         path = last.output / entry.experiment.table_path.relative_to(output())
         content = read_json(path, f"delete {last.target} to execute it again")
-        about = {"experiment": entry.name} | entry.experiment.identity | entry.values
+        about = {"experiment": entry.name} | entry.experiment.identity
+        about |= {name: value for name, value in entry.values.items() if name not in about}
         about |= {"dataset": entry.experiment.data_label} if "dataset" in about else {}
         if isinstance(entry.experiment, Experiment):
             about["alpha_T"] = entry.experiment.noise_schedule.alpha[-1].item()
@@ -160,11 +162,13 @@ def main_job(experiments: Sequence[Experiment], folder: Path, values: dict) -> l
         changed = {n: p | {name: values[name] for name in p if name in values} for n, p in parameters.items()}
         changed = {notebook: located(given) for notebook, given in changed.items()}
         for notebook, given in changed.items():
-            check_parameters(notebook, **{name: value for name, value in given.items() if name in OWN[notebook]})
+            given |= check_parameters(notebook, **{name: given[name] for name in given if name in OWN[notebook]})
         chains.append([Job(n, schedule | p, folder / experiment.slug, output()) for n, p in changed.items()])
     for name in values:
         if name == "run_name" or not any(name in p for p in parameters.values()):
-            raise ValueError(f"there is no parameter {name!r} to change in this job.")
+            there = {key: None for p in parameters.values() for key in p if key != "run_name"}
+            what = f"there is no parameter {name!r} to change in this job; there are {', '.join(there)}."
+            raise ValueError(what + suggestion(name, there))
     return [*chains, [Job(PART_2, trained, folder / RestorationExperiment(dataset=dataset).slug, output())]]
 
 

@@ -9,5 +9,6 @@ from .one_dimension import two_peaks as two_peaks
 from .samplers import MatchedStart as MatchedStart
 from .samplers import estimate as estimate
 from .samplers import standard_start as standard_start
+from .schedules import from_betas as from_betas
 from .solvers import METHODS as METHODS
 from .solvers import fewest_calls as fewest_calls

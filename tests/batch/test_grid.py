@@ -1,5 +1,6 @@
 """A grid is checked as a whole, and expands to the experiments that it lists."""
 
+import json
 import math
 from dataclasses import fields
 from pathlib import Path
@@ -7,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from ddpm_utils.batch.grid import read_grid
-from ddpm_utils.batch.notebooks import parameters_of
 from ddpm_utils.places import PROJECT
 from ddpm_utils.training.experiments import Experiment, RestorationExperiment
 
@@ -34,8 +34,7 @@ def test_lists_expand_to_all_combinations_the_first_slowest(tmp_path):
     assert [(e.experiment.beta, e.experiment.T) for e in entries] == [(0.01, 20), (0.01, 50), (0.1, 20), (0.1, 50)]
     training, sampling = entries[1].notebooks.values()
     experiment = Experiment(beta=0.01, T=50, seed=3)
-    expected = {field.name: getattr(experiment, field.name) for field in fields(Experiment)}
-    assert training == {name: value for name, value in expected.items() if name in parameters_of("02_training")}
+    assert training == {field.name: getattr(experiment, field.name) for field in fields(Experiment)} | {"betas": []}
     assert sampling == training | {"weights": "run"}
 
 
@@ -151,3 +150,82 @@ def test_the_committed_grids_can_be_run():
     grid = read_grid(PROJECT / "grids" / "beta_T.yaml")
     assert len({(e.experiment.beta, e.experiment.T) for e in grid}) == 20
     assert all(math.isclose(e.experiment.learning_rate, 0.002) for e in grid)
+
+
+# Schedules of one's own, other numbers, other spellings
+
+
+def test_a_list_of_betas_is_one_schedule_and_a_list_of_lists_several(tmp_path):
+    one = read_grid(write(tmp_path, f"experiments:\n  - {{schedule: custom, betas: [0.1, 0.2]}}\n{NOTEBOOKS}"))
+    assert [entry.experiment for entry in one] == [Experiment("custom", betas=[0.1, 0.2])]
+    assert one[0].notebooks["03_sampling"].items() >= {"schedule": "custom", "betas": [0.1, 0.2], "T": 2}.items()
+    json.dumps(one[0].notebooks)
+    text = "{schedule: custom, betas: [[0.1, 0.2], [3e-1], [0.1, 0.3]], seed: [0, 1]}"
+    several = read_grid(write(tmp_path, f"experiments:\n  - {text}\n  - {{beta: 0.1, T: 20}}\n{NOTEBOOKS}"))
+    assert [entry.experiment.T for entry in several] == [2, 2, 1, 1, 2, 2, 20]
+    assert len({entry.name for entry in several}) == 7
+    assert all(len(entry.name) < 60 for entry in several)
+
+
+@pytest.mark.parametrize(
+    ("text", "beginnings"),
+    [
+        (
+            "{schedule: [constant, custom], T: 20, betas: [0.1, 0.2]}",
+            ["betas must be empty for the schedule 'constant'"],
+        ),
+        ("{schedule: custom}", ["betas must hold β_1 … β_T, and not be empty."]),
+        ("{schedule: custom, betas: [0.1, two]}", ["betas must be a list of numbers, β_1 … β_T, and β_2 is 'two'."]),
+        ("{schedule: custom, betas: 0.1}", ["betas must be a list of numbers, β_1 … β_T, not 0.1."]),
+        ("{schedule: custom, betas: [[0.1], 0.2]}", ["betas must be a list of numbers, β_1 … β_T, not 0.2."]),
+        ("{schedule: custom, betas: [[0.1], [2.0]]}", ["betas[0] = β_1 must lie strictly between 0 and 1, not 2.0."]),
+        ("{beta: [[0.1, 0.2]]}", ["beta must be a number, not [0.1, 0.2]. For a β of its own at each step take"]),
+    ],
+)
+def test_betas_that_make_no_schedule_have_their_sentence(tmp_path, text, beginnings):
+    found = problems(tmp_path, f"experiments:\n  - {text}\n{NOTEBOOKS}")
+    assert len(found) == len(beginnings)
+    assert all(line.startswith(beginning) for line, beginning in zip(found, beginnings, strict=True))
+
+
+def test_numbers_and_names_may_be_written_otherwise(tmp_path):
+    text = (
+        "{beta: 0.1, T: 20.0, epochs: 3.0, network: LeanUNet, dataset: MNIST5k, lr_schedule: One Cycle, seed: [0.0, 1]}"
+    )
+    notebooks = "notebooks:\n  03_sampling: {weights: Run, calls: 20.0, shown: 1e1}\n"
+    part_2 = "  - {degradation: Blur, T: 1e1, norm: 1.0}\n"
+    own = "  05_custom_degradation: {algorithm: 2, weights: AUTO}\n"
+    plain = "{beta: 0.1, T: 20, epochs: 3, network: lean_unet, dataset: mnist_5k, lr_schedule: one_cycle, seed: [0, 1]}"
+    found = read_grid(write(tmp_path, f"experiments:\n  - {text}\n{part_2}{notebooks}{own}"))
+    notebooks = "notebooks:\n  03_sampling: {weights: run, calls: 20, shown: 10}\n"
+    part_2 = "  - {degradation: blur, T: 10, norm: 1}\n"
+    own = '  05_custom_degradation: {algorithm: "2", weights: auto}\n'
+    expected = read_grid(write(tmp_path, f"experiments:\n  - {plain}\n{part_2}{notebooks}{own}"))
+    assert found == expected
+    assert json.dumps([entry.notebooks for entry in found]) == json.dumps([entry.notebooks for entry in expected])
+    assert json.dumps([entry.values for entry in found]) == json.dumps([entry.values for entry in expected])
+
+
+def test_names_that_are_nearly_right_are_suggested(tmp_path):
+    found = problems(
+        tmp_path,
+        """
+        experiments:
+          - {betta: 0.1, network: lean_net, "T": "20"}
+          - {degredation: blur}
+        notebooks:
+          03_samplings:
+          02_training: {resumes: true}
+          05_custom_degradation: {algorithm: dirct}
+        notebook: {}
+        """,
+    )
+    for words in (
+        *("there is no key 'notebook'; there are experiments, notebooks. Did you mean 'notebooks'?",),
+        *("there is no notebook '03_samplings'; ", "02_training has no parameter 'resumes'; "),
+        *("algorithm of 05_custom_degradation must be one of direct, 1, 2, not 'dirct'. Did you mean 'direct'?",),
+        *("there is no parameter 'betta'; ", "there is no parameter 'degredation'; ", "network must be one of "),
+    ):
+        (line,) = [line for line in found if line.startswith(words)]
+        assert "Did you mean '" in line
+    assert "T must be an integer, not '20'." in found
