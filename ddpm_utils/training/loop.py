@@ -24,6 +24,7 @@ from ddpm_utils.training.run import EpochRecord, Run
 VALIDATION_CHUNK = 256  # images that share one draw of noise on the validation grid: fixed, whatever the batch
 EVALUATED = 128  # images at a time, so that validating takes no more memory than training
 SAVE_SECONDS = 30  # at most so much work is lost when a run is killed
+DIVERGED = 10  # times what a loss is at first, or that of the answer 0, whichever is larger
 
 
 def one_cycle(progress: float, warm_up: float = 0.05) -> float:
@@ -81,11 +82,12 @@ def train(
     Raises:
         ValueError: if there are fewer images than one batch holds, the processes cannot share a batch or do not begin
             alike, or the lr_schedule is unknown.
-        FloatingPointError: if the loss is not finite; the last saved state is kept.
+        FloatingPointError: if the run diverges: the loss of a batch or of the validation images is not finite, or more
+            than 10 times both what it was at first and what the answer 0 has. What was saved before is kept.
     """
     accelerator = accelerator or Accelerator()
     steps = _steps_per_epoch(run, images, batch_size, lr_schedule, accelerator)
-    take_step = _Stepper(run, objective, seed, accelerator)
+    take_step = _Stepper(run, objective, seed, accelerator, objective.loss_of_zero(images))
     saved = started = time.monotonic()
     for epoch in range(run.step // steps + 1, epochs + 1):
         order = torch.randperm(len(images), generator=generator_for(seed, "order", epoch))
@@ -95,10 +97,9 @@ def train(
             losses = {"train": take_step(images[batch], run.learning_rate * factor)}
             if run.step % steps == 0:
                 losses["epoch_train"] = float(np.mean(run.epoch_losses))
-                validated = validate(run.evaluated, objective, validation, seed=seed, accelerator=accelerator)
-                losses["validation"] = validated.mean().item()
-                seconds = time.monotonic() - started
-                started = time.monotonic()
+                validated = validate(run.network, objective, validation, seed=seed, accelerator=accelerator)
+                losses["validation"] = take_step.check(validated.mean().item(), "validation loss", run.step)
+                seconds, started = time.monotonic() - started, time.monotonic()
                 record = EpochRecord(epoch, losses["epoch_train"], losses["validation"], round(seconds, 1))
                 run.finish_epoch(record, write=accelerator.is_main_process)
                 saved = time.monotonic()
@@ -130,13 +131,15 @@ def _steps_per_epoch(
 
 
 class _Stepper:
-    """Take one optimisation step of a run at each call, and count it; each process takes its share of the batch."""
+    """Take one optimisation step of a run at each call, and count it; each process takes its share of the batch.
 
-    def __init__(self, run: Run, objective: Objective, seed: int, accelerator: Accelerator):
-        self.run, self.objective, self.seed, self.accelerator = run, objective, seed, accelerator
+    Args:
+        zero: the loss of the answer 0.
+    """
+
+    def __init__(self, run: Run, objective: Objective, seed: int, accelerator: Accelerator, zero: float):
+        self.run, self.objective, self.seed, self.accelerator, self.zero = run, objective, seed, accelerator, zero
         self.network, self.optimizer = accelerator.prepare(run.network, run.optimizer)
-        if run.average:
-            run.average.to(accelerator.device)
 
     def __call__(self, x: Float[Tensor, "batch 1 28 28"], learning_rate: float) -> float:
         """Draw t and the objective's noise for the whole batch, and take one Adam step.
@@ -145,7 +148,7 @@ class _Stepper:
             the batch's mean loss, over all processes.
 
         Raises:
-            FloatingPointError: if it is not finite.
+            FloatingPointError: if it has diverged (see `check`).
         """
         run, accelerator = self.run, self.accelerator
         generator = generator_for(self.seed, "step", run.step)
@@ -160,14 +163,29 @@ class _Stepper:
         self.optimizer.zero_grad()
         accelerator.backward(loss)
         self.optimizer.step()
-        if run.average:
-            run.average.update_parameters(accelerator.unwrap_model(self.network))
-        value = accelerator.reduce(loss.detach(), "mean").item()
-        if not np.isfinite(value):
-            raise FloatingPointError(f"the loss became {value} at step {run.step + 1}: lower learning_rate.")
+        value = self.check(accelerator.reduce(loss.detach(), "mean").item(), "loss", run.step + 1)
         run.step += 1
         run.epoch_losses.append(value)
         return value
+
+    def check(self, value: float, what: str, step: int) -> float:
+        """Stop a run that has diverged; all processes do, since the value is the same in each.
+
+        Returns:
+            the value.
+
+        Raises:
+            FloatingPointError: if the value is not finite, or too large (see `train`).
+        """
+        run = self.run
+        most = DIVERGED * max(self.zero, value if run.first_loss is None else run.first_loss)
+        if np.isfinite(value) and value <= most:
+            return value
+        kept = f"; the best weights, of epoch {run.best.epoch}, are kept" if run.best else ""
+        raise FloatingPointError(
+            f"training diverged: the {what} became {value:.3g} at step {step}, while the answer 0 has {self.zero:.3g}: "
+            f"lower learning_rate, which is {run.learning_rate:g}{kept}."
+        )
 
 
 def validate(

@@ -26,6 +26,9 @@ class Objective(Protocol):
     def __call__(self, network: Network, x: Images, t: Int[Tensor, " n"], *drawn: Any) -> Float[Tensor, " n"]:
         """The loss of each image at its own t in 1…T, a mean over pixels."""
 
+    def loss_of_zero(self, images: Images) -> float:
+        """Return the mean loss of a network that always answers 0: a network that has learned something is below."""
+
 
 class NoisePrediction:
     """‖g(√α_t·x + √(1−α_t)·ε, t/T) − ε‖², averaged over pixels where equation 4 sums."""
@@ -42,6 +45,10 @@ class NoisePrediction:
         z = diffuse(x, t, noise, self.schedule)
         time = gather(self.schedule.time, t, z).flatten()
         return (network(z, time) - noise).square().flatten(1).mean(1)
+
+    def loss_of_zero(self, images: Images) -> float:
+        """Return the variance of ε, 1, whatever the images are."""
+        return 1.0
 
 
 class Restoration:
@@ -80,6 +87,10 @@ class Restoration:
             z = z + self.sigma * noise
         error = network(z, (t / self.T).to(x)) - x
         return error.abs().pow(self.norm).flatten(1).mean(1)
+
+    def loss_of_zero(self, images: Images) -> float:
+        """Return the mean of |x| or x² (see `norm`) over all pixels, at most 0.5 or 0.25."""
+        return torch.linalg.vector_norm(images, self.norm).item() ** self.norm / images.numel()
 
 
 def check(norm: int = 2, sigma: float = 0.0) -> None:

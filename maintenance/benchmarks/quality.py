@@ -108,4 +108,4 @@ def train_timed(experiment: Experiment, digits: Dataset) -> tuple[nn.Module, flo
     started = time.perf_counter()
     for _ in experiment.train(run, digits):
         pass
-    return run.evaluated.eval(), (time.perf_counter() - started) / 60
+    return run.network.eval(), (time.perf_counter() - started) / 60
