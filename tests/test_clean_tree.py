@@ -16,6 +16,7 @@ import os, subprocess, sys
 import nbformat
 from nbclient import NotebookClient
 from tests.few_digits import load, load_few
+from tests.patience import PATIENTLY
 from ddpm_utils import commands, data
 from ddpm_utils.__main__ import main
 from ddpm_utils.batch import sweep
@@ -28,7 +29,7 @@ def serve(command, env, cwd=None):
     # what somebody does in JupyterLab: open a notebook, run its cells, save it
     if "jupyterlab" in command:
         notebook = nbformat.read(command[-1], as_version=4)
-        NotebookClient(notebook, kernel_name="python3", timeout=600).execute(cwd=cwd, env=env)
+        NotebookClient(notebook, kernel_name="python3", **PATIENTLY).execute(cwd=cwd, env=env)
         nbformat.write(notebook, command[-1])
     return 0
 
@@ -38,7 +39,7 @@ lines = [["run"], ["sweep", "grids/beta_T.yaml", "--dry-run"], ["sweep", sys.arg
 for line in [*lines, ["student"], ["site"], ["lab"], ["clean"]]:
     data.load = load_few if line == train else load  # a step of 1,600 images takes long
     assert main(line) == 0, line
-    changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=True).stdout
+    changed = subprocess.run(["git", "status", "--porcelain"], capture_output=True, encoding="utf-8", check=True).stdout
     assert not changed, f"ddpm {line[0]} changed {changed}"
     print(line[0], *sorted(entry.name for entry in os.scandir("data/runs")) if os.path.exists("data/runs") else "")
 """
@@ -51,7 +52,7 @@ def repository(tmp_path) -> Path:
         pytest.skip("needs a git repository")
 
     def git(*arguments: str, cwd: Path) -> str:
-        return subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, text=True, check=True).stdout
+        return subprocess.run(["git", *arguments], cwd=cwd, capture_output=True, encoding="utf-8", check=True).stdout
 
     copy = tmp_path / "repository"
     for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=PROJECT).split("\0"):
@@ -69,7 +70,7 @@ def test_no_command_changes_a_tracked_file(repository, tmp_path):
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DDPM_")}
     environment |= {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", COMMANDS, str(tmp_path / "tiny.yaml")]
-    done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=repository, env=environment, capture_output=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     written = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines() if line[:1].islower()}
     assert {"constant-beta0.1-T3-cnn", "lab", "results.csv", "site", "student", "tiny"} <= set(written["lab"])

@@ -5,7 +5,6 @@ import json
 import re
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -16,6 +15,7 @@ from ddpm_utils.__main__ import main
 from ddpm_utils.batch.notebooks import numbered
 from ddpm_utils.commands import lab_server
 from ddpm_utils.places import PROJECT
+from tests.patience import PATIENCE, wait_until
 
 SOURCES = sorted(path for name in ("ddpm_utils", "maintenance") for path in (PROJECT / name).rglob("*.py"))
 EXECUTES = {
@@ -94,14 +94,17 @@ def lab(tmp_path, monkeypatch):
     with open(tmp_path / "log", "wb") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        until = time.monotonic() + 120
-        while not (files := list((tmp_path / "runtime").glob("jpserver-*.json"))):
-            assert process.poll() is None and time.monotonic() < until, (tmp_path / "log").read_text()  # noqa: PT018
-            time.sleep(0.1)
-        yield json.loads(files[0].read_text(encoding="utf-8"))
+
+        def written() -> str:
+            assert process.poll() is None, (tmp_path / "log").read_text()
+            text = "".join(path.read_text(encoding="utf-8") for path in (tmp_path / "runtime").glob("jpserver-*.json"))
+            return text if text.rstrip().endswith("}") else ""  # the end may not be written yet
+
+        wait_until(written, "JupyterLab's start")
+        yield json.loads(written())
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(PATIENCE)
 
 
 def status(server: dict, path: str, token: str = "") -> int:
@@ -109,7 +112,7 @@ def status(server: dict, path: str, token: str = "") -> int:
     if token:
         request.add_header("Authorization", f"token {token}")
     try:
-        return urllib.request.urlopen(request, timeout=30).status
+        return urllib.request.urlopen(request, timeout=PATIENCE).status
     except urllib.error.HTTPError as error:
         return error.code
 
@@ -122,7 +125,7 @@ def test_jupyterlab_is_on_loopback_behind_a_token(lab):
     own = {found[4][0] for found in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
     for address in (own | {"127.0.0.2"}) - {"127.0.0.1"}:
         with socket.socket() as probe:
-            probe.settimeout(5)
+            probe.settimeout(PATIENCE)
             assert probe.connect_ex((address, lab["port"])) != 0
 
 

@@ -46,7 +46,11 @@ def python(unpacked, tmp_path):
 
     def run(*arguments: str, **more: str) -> str:
         done = subprocess.run(
-            [sys.executable, *arguments], cwd=tmp_path / "work", env=environment | more, capture_output=True, text=True
+            [sys.executable, *arguments],
+            cwd=tmp_path / "work",
+            env=environment | more,
+            capture_output=True,
+            encoding="utf-8",
         )
         assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
         return done.stdout
@@ -62,7 +66,7 @@ def test_holds_what_is_read(unpacked):
         if ".ipynb_checkpoints" not in name.parts:
             assert (package / "resources" / name.relative_to(PROJECT)).read_bytes() == name.read_bytes()
     inside = [path.relative_to(PROJECT) for path in (PROJECT / "ddpm_utils").rglob("*") if path.is_file()]
-    assert all((unpacked / path).exists() for path in inside if path.suffix != ".pyc")
+    assert all((unpacked / path).exists() for path in inside if "__pycache__" not in path.parts)
     assert {path.suffix for path in inside} >= {".py", ".pyi", ".js", ".j2", ".typed"}
     assert not any(path.parts[0] in ("tests", "maintenance", "data") for path in unpacked.iterdir())
 

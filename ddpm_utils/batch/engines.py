@@ -18,6 +18,7 @@ from multiprocessing.connection import Connection, wait
 from ddpm_utils.batch.jobs import Chain, Event, execute_chain
 
 CHANCES = 3  # of a chain whose process is killed
+ANSWER_SECONDS = 60  # in which a Dask scheduler on a busy machine has answered
 
 
 def cores() -> int:
@@ -122,7 +123,7 @@ def on_dask(
                     n_workers=workers or cores(), threads_per_worker=1, dashboard_address="127.0.0.1:0"
                 )
             )
-            client = stack.enter_context(distributed.Client(cluster, timeout=10))
+            client = stack.enter_context(distributed.Client(cluster, timeout=ANSWER_SECONDS))
         except OSError as error:
             raise ValueError(f"no Dask scheduler answers at {scheduler} ({error}).") from error
         say(f"Dashboard: {client.dashboard_link}")

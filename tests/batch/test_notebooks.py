@@ -16,6 +16,8 @@ from ddpm_utils.batch.jobs import Job, execute
 from ddpm_utils.batch.notebooks import NOTEBOOKS as FOLDER
 from ddpm_utils.batch.notebooks import numbered, outputs_sha256
 from ddpm_utils.files import METADATA
+from ddpm_utils.places import PROJECT
+from tests.patience import PATIENCE, PATIENTLY
 
 NOTEBOOKS = numbered()
 COMPARED = 3  # cells with text output that nbval compares, at least, in each notebook
@@ -51,9 +53,11 @@ def text_outputs(cell: dict) -> list[str]:
 
 
 def nbval(path: Path, folder: Path) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "pytest", "--nbval", "-p", "no:cacheprovider", "-p", "no:xdist", "-q", str(path)]
-    environment = os.environ | {"DDPM_OUTPUT": str(folder), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, text=True)
+    options = ["-p", "no:cacheprovider", "-p", "no:xdist", "-p", "tests.patience", "-q"]
+    limits = [f"--nbval-kernel-startup-timeout={PATIENCE}"]
+    command = [sys.executable, "-m", "pytest", "--nbval", *options, *limits, str(path)]
+    environment = os.environ | {"DDPM_OUTPUT": str(folder), "OMP_NUM_THREADS": "1", "PYTHONPATH": str(PROJECT)}
+    return subprocess.run(command, cwd=path.parent, env=environment, capture_output=True, encoding="utf-8")
 
 
 def test_all_five_are_there():
@@ -143,7 +147,7 @@ def test_every_tab_of_the_page_can_be_made(tmp_path, monkeypatch):
     names = re.findall(r": (\w+),", makers)
     assert len(names) == 5
     page.cells.append(nbformat.v4.new_code_cell(f"print(*(len(make().children) for make in [{', '.join(names)}]))"))
-    NotebookClient(page, timeout=600).execute()
+    NotebookClient(page, **PATIENTLY).execute()
     assert page.cells[-1].outputs[0].text == "4 4 2 2 2\n"  # a line and a panel each
 
 

@@ -17,6 +17,7 @@ from nbgrader.nbgraderformat import MetadataValidator
 
 from ddpm_utils.batch.notebooks import NOTEBOOKS as FOLDER
 from ddpm_utils.batch.notebooks import numbered, write_student_edition
+from tests.patience import PATIENTLY
 
 NOTEBOOKS = numbered()
 SOLUTION = re.compile(r"### BEGIN SOLUTION\n(.*)\n *### END SOLUTION", re.DOTALL)
@@ -150,7 +151,7 @@ def test_every_check_refuses_the_stubs(path, students, tmp_path, monkeypatch):
     assert wrong
     again = [nbformat.v4.new_code_cell(source) for answer, check in wrong for source in (answer, check.source)]
     student.cells += again
-    NotebookClient(student, kernel_name="python3", allow_errors=True, timeout=600).execute(cwd=str(students))
+    NotebookClient(student, kernel_name="python3", allow_errors=True, **PATIENTLY).execute(cwd=str(students))
     answers, checks = tagged(student, "answer"), tagged(student, "check")
     for answer, check in zip(tagged(full, "answer"), checks, strict=True):
         [error] = errors(check)

@@ -5,8 +5,8 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import nbformat
 import pandas as pd
@@ -22,6 +22,7 @@ from ddpm_utils.checkpoints import load
 from ddpm_utils.files import METADATA, read_json, seal_notebook, to_text, write_json
 from ddpm_utils.places import PROJECT
 from ddpm_utils.training.experiments import Experiment
+from tests.patience import PATIENCE, outliving, wait_until
 
 TRAINING = {"network": "lean_unet", "batch_size": 64, "learning_rate": 0.002, "lr_schedule": "one_cycle", "epochs": 2}
 RUN = "constant-beta0.1-T20-lean_unet"
@@ -155,7 +156,8 @@ def test_a_dry_run_only_tells(grid, output, capsys):
         (["--scheduler", "tcp://127.0.0.1:9"], "no Dask scheduler answers at tcp://127.0.0.1:9"),
     ],
 )
-def test_bad_options_are_one_sentence(grid, output, capsys, options, sentence):
+def test_bad_options_are_one_sentence(grid, output, capsys, monkeypatch, options, sentence):
+    monkeypatch.setattr("ddpm_utils.batch.engines.ANSWER_SECONDS", 0.5)
     assert main(["sweep", str(grid), *options]) == 1
     assert capsys.readouterr().err.startswith(f"ddpm: {sentence}")
 
@@ -170,7 +172,7 @@ def sweep(grid: Path, output: Path) -> subprocess.Popen:
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         start_new_session=True,
     )
 
@@ -207,19 +209,17 @@ def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(tmp_path, monkeypatch,
     first = sweep(grid, stopped)
     until(first, "started")
     state = stopped / "data" / "runs" / "grid" / RUN / "data" / "runs" / RUN / "mnist_5k-seed0" / "last.safetensors"
-    while not state.exists() and first.poll() is None:
-        time.sleep(0.1)
+    wait_until(lambda: state.exists() or first.poll() is not None, "the first checkpoint")
     others = descendants(first)
     first.send_signal(signal.SIGKILL)
-    first.communicate(timeout=20)
-    _, alive = psutil.wait_procs(others, timeout=10)
-    assert alive == []
+    first.communicate(timeout=PATIENCE)
+    assert outliving(others) == []
     assert 0 < load(state)[1]["step"] < 100
     assert not list(stopped.rglob("02_training.ipynb"))
     assert list(stopped.rglob("02_training.unfinished.ipynb"))
 
     process = sweep(grid, stopped)
-    text = "".join(process.communicate(timeout=300))
+    text = "".join(process.communicate(timeout=PATIENCE))
     assert process.returncode == 0, text
     train = [sys.executable, "-m", "ddpm_utils", "train", "beta=0.1", "T=20", "dataset=mnist_5k"]
     environment = os.environ | {"DDPM_OUTPUT": str(alone), "OMP_NUM_THREADS": "1"}
@@ -234,16 +234,18 @@ def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(tmp_path, monkeypatch,
 
 def test_a_table_that_takes_long_is_not_written_all_the_time(grid, output, monkeypatch):
     """Four experiments end at once: the table is written after the first, and at the end."""
-    written = []
+    written, now = [], 0.0
 
     def write_slowly(entries, chains, folder):
+        nonlocal now
         written.append(folder)
-        time.sleep(0.05)
+        now += 1.0
         return []
 
     def end_at_once(chains, workers, threads):
         yield from (Event(chain[-1].folder.name, chain[-1].notebook, "done") for chain in chains)
 
+    monkeypatch.setattr("ddpm_utils.batch.sweep.time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr("ddpm_utils.batch.sweep.write_results", write_slowly)
     monkeypatch.setattr("ddpm_utils.batch.engines.on_processes", end_at_once)
     assert main(["sweep", str(grid)]) == 1  # nothing was really done
@@ -255,11 +257,10 @@ def test_ctrl_c_stops_cleanly(grid, tmp_path):
     until(process, "started")
     others = descendants(process)
     os.killpg(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=20)
-    _, alive = psutil.wait_procs(others, timeout=10)
+    _, error = process.communicate(timeout=PATIENCE)
     assert process.returncode == 1
     assert error == "\nddpm: stopped; what was saved is kept, and the same command goes on from there.\n"
-    assert alive == []
+    assert outliving(others) == []
 
 
 def test_one_failure_is_told_and_leaves_the_others_their_results(tmp_path, output, capsys):

@@ -1,14 +1,13 @@
 """A real browser, and the two servers that it visits: on loopback, behind a token, stopped whatever happens."""
 
+import contextlib
 import json
 import os
 import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,9 +20,11 @@ from nbconvert.preprocessors import ClearOutputPreprocessor
 from ddpm_utils.batch.notebooks import numbered
 from ddpm_utils.commands import app_server, lab_server
 from ddpm_utils.places import output as project_output
+from tests.patience import PATIENCE, free_port, wait_until
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-START_SECONDS = 90
+LISTENS = re.compile(r"http://(?:127\.0\.0\.1|localhost):(\d+)/")
+"""Where a server says that it listens: at another port than it was told to, if that one is taken."""
 SLOW = "[anywidget] Failed to initialize model."
 """What anywidget says of a module that did not load within two seconds, on a machine with other work to do. It is shown
 all the same; if it were not, the test would find no panel."""
@@ -60,6 +61,7 @@ def chromium():
 def page(chromium) -> Iterator:
     """A page; an error on its console, or a request to another machine, fails the test."""
     page = chromium.new_page(viewport={"width": 1280, "height": 1100})
+    page.set_default_timeout(PATIENCE * 1000)
     complaints = []
 
     def on_console(message) -> None:
@@ -81,37 +83,34 @@ def page(chromium) -> Iterator:
 @contextmanager
 def serving(command: list[str], token: str, environment: dict, output: Path) -> Iterator[Server]:
     """Run a server on a free port until the block ends; its whole process group is stopped then."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     environment = environment | {"DDPM_OUTPUT": str(output), "OMP_NUM_THREADS": "1"}
     log = output / "server.log"
     with log.open("w") as stream:
         process = subprocess.Popen(
-            [*command, f"--port={port}", "--no-browser"],
+            [*command, f"--port={free_port()}", "--no-browser"],
             env=environment, stdout=stream, stderr=stream, start_new_session=True,
         )  # fmt: skip
         try:
-            wait_for_port(port, process, log)
-            yield Server(f"http://127.0.0.1:{port}", token, output)
+            yield Server(f"http://127.0.0.1:{port_of(process, log)}", token, output)
         finally:
             os.killpg(process.pid, signal.SIGTERM)
             try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
+                process.wait(PATIENCE)
+            finally:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)
 
 
-def wait_for_port(port: int, process: subprocess.Popen, log: Path) -> None:
-    """Return once something listens."""
-    end = time.monotonic() + START_SECONDS
-    while time.monotonic() < end and process.poll() is None:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.2)
-    raise AssertionError(f"the server did not start: {log.read_text()[-2000:]}")
+def port_of(process: subprocess.Popen, log: Path) -> int:
+    """Wait until a server says where it listens."""
+
+    def found() -> re.Match | None:
+        text = log.read_text(encoding="utf-8", errors="replace")
+        assert process.poll() is None, f"the server did not start: {text[-2000:]}"
+        return LISTENS.search(text)
+
+    wait_until(found, "the server's start")
+    return int(found()[1])
 
 
 @pytest.fixture(scope="session")

@@ -1,10 +1,10 @@
 """A panel in a page, as a reader sees and moves it."""
 
 import base64
-import time
-from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+
+from tests.patience import wait_until
 
 WATCH = """picture => {
   window.panelTimes = window.panelTimes || [];
@@ -20,6 +20,22 @@ WATCH = """picture => {
     window.pressed = null;
   });
 }"""
+MANAGER = """
+  const kind = "application/vnd.jupyter.widget-view+json";
+  const manager = await (jupyterapp.widgetManagerPromise  // Voilà's; JupyterLab has one for each notebook
+    ?? jupyterapp.shell.currentWidget.content.rendermime.createRenderer(kind)._manager).promise;
+"""
+SETTLED = f"""async picture => {{
+  {MANAGER}
+  const all = async () => Promise.all(Object.values(manager._models));
+  const answered = models => models.every(model => !model._pending_msgs && !model._msg_buffer);
+  if (!answered(await all())) return false;
+  await Promise.all((await all()).map(model => model.state_change));
+  const image = picture.querySelector("img");
+  return answered(await all()) && image.complete && image.naturalWidth > 0;
+}}"""
+"""Whether the kernel has answered all that the controls have told it, and the page shows the last answer. Widgets count
+what they have sent and what was answered; they hold back what changes in between, as during a drag."""
 PNG = """async image => {
   const bytes = new Uint8Array(await (await fetch(image.src)).arrayBuffer());
   return btoa(bytes.reduce((text, byte) => text + String.fromCharCode(byte), ""));
@@ -39,7 +55,7 @@ class PanelPage:
         panels = page.locator(".widget-vbox:visible").filter(has=page.locator(":scope > .ddpm-picture"))
         self.box = panels.nth(number)
         self.picture = self.box.locator(".ddpm-picture")
-        self.picture.wait_for(timeout=60_000)
+        self.picture.wait_for()
         self.box.scroll_into_view_if_needed()
         self.picture.evaluate(WATCH)
 
@@ -84,45 +100,38 @@ class PanelPage:
     def press(self, slider: int, key: str) -> None:
         """Press a key on a slider's handle, and wait for the picture that it brings."""
         self.box.locator(".noUi-handle").nth(slider).focus()
-        self._changing(lambda: self.page.keyboard.press(key))
+        self.page.keyboard.press(key)
+        self.settle()
 
     def drag(self, slider: int, place: float) -> None:
         """Drag a handle with the mouse to a place between 0 and 1 of its slider, in twelve moves."""
         handle, base = self.box.locator(".noUi-handle").nth(slider), self.box.locator(".noUi-base").nth(slider)
-        handle.scroll_into_view_if_needed()
+        handle.hover()  # once it has stopped moving: what stands above it may still be laid out
         knob, track = handle.bounding_box(), base.bounding_box()
-        y = knob["y"] + knob["height"] / 2
-        self.page.mouse.move(knob["x"] + knob["width"] / 2, y)
         self.page.mouse.down()
-        self.page.mouse.move(track["x"] + place * track["width"], y, steps=12)
+        self.page.mouse.move(track["x"] + place * track["width"], knob["y"] + knob["height"] / 2, steps=12)
         self.page.mouse.up()
-        self._settle()
+        self.settle()
 
     def choose(self, menu: int, label: str) -> None:
-        """Choose from a menu."""
-        self._changing(lambda: self.menus[menu].select_option(label=label))
+        """Choose from a menu, and wait for the picture that it brings."""
+        self.menus[menu].select_option(label=label)
+        self.settle()
 
-    def _changing(self, action: Callable[[], None]) -> None:
-        """Do something that the panel answers with another sentence, and wait until it and the picture are there."""
-        said = self.sentence
-        action()
+    def click(self, button: str) -> None:
+        """Press a button."""
+        self.box.get_by_role("button", name=button).click()
+
+    def wait_for_sentence(self, pattern: str) -> None:
+        """Wait until the sentence has this regular expression in it."""
         self.page.wait_for_function(
-            "([picture, said]) => picture.querySelector('[role=status]').textContent !== said"
-            " && picture.querySelector('img').complete",
-            arg=[self.picture.element_handle(), said], timeout=20_000, polling=5,
-        )  # fmt: skip
-        self._settle()
+            "([picture, pattern]) => RegExp(pattern).test(picture.querySelector('[role=status]').textContent)",
+            arg=[self.picture.element_handle(), pattern],
+        )
 
-    def _settle(self) -> None:
-        """Wait until the picture has not changed for a while: the last of a drag's values has arrived."""
-        image, since = self.picture.locator("img"), time.monotonic()
-        source, end = image.get_attribute("src"), time.monotonic() + 20
-        while time.monotonic() - since < 0.2:
-            assert time.monotonic() < end, "the picture does not come to rest"
-            time.sleep(0.05)
-            now = image.get_attribute("src")
-            if now != source:
-                source, since = now, time.monotonic()
+    def settle(self) -> None:
+        """Wait until the picture is the answer to all that was done: the last of a drag's values has arrived."""
+        wait_until(lambda: self.picture.evaluate(SETTLED), "the kernel's answer")
 
     def latency(self) -> float:
         """Median milliseconds from a key press to the new picture, over all presses so far in this page."""

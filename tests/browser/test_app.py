@@ -9,6 +9,7 @@ from ddpm_utils.randomness import generator_for
 from ddpm_utils.training.experiments import LEAN, PUBLISHED, Experiment
 from tests.browser import checks
 from tests.browser.panel_page import PanelPage, exercise, finish
+from tests.patience import PATIENCE
 
 EXPERIMENT = Experiment(**PUBLISHED["low β"] | LEAN)
 
@@ -16,15 +17,21 @@ EXPERIMENT = Experiment(**PUBLISHED["low β"] | LEAN)
 @pytest.fixture
 def opened(page, voila):
     """The page, when its first panel is there."""
-    page.goto(f"{voila.url}/?token={voila.token}", timeout=120_000, wait_until="commit")
-    page.locator(".ddpm-picture img").first.wait_for(timeout=120_000)
+    page.goto(f"{voila.url}/?token={voila.token}", wait_until="commit")
+    wait_for_panels(page, 2)
     return page
 
 
-def open_tab(page, title: str) -> None:
+def wait_for_panels(page, count: int) -> None:
+    """Wait until so many pictures are in view: panels are counted in the order of the page."""
+    page.locator(f":nth-match(.ddpm-picture img:visible, {count})").wait_for()
+
+
+def open_tab(page, title: str, panels: int) -> None:
+    """Open a tab that has so many panels."""
     page.locator(".lm-TabBar-tab", has_text=title).click()
-    page.locator(".ddpm-picture:visible").first.wait_for(timeout=120_000)
-    page.wait_for_timeout(300)
+    page.locator(".lm-TabBar-tab.lm-mod-current", has_text=title).wait_for()
+    wait_for_panels(page, panels)
 
 
 def test_every_panel(opened, output, screenshots, record_property):
@@ -35,7 +42,7 @@ def test_every_panel(opened, output, screenshots, record_property):
     panels = {"forward": forward}
     finish(panels, screenshots, "app_1", record_property)
 
-    open_tab(opened, "2 Training")
+    open_tab(opened, "2 Training", panels=2)
     assert PanelPage(opened, 0).sentence.startswith("Not begun")
     exercise(PanelPage(opened, 1), checks.estimates, EXPERIMENT)
     opened.screenshot(path=screenshots / "app_2.png")
@@ -45,7 +52,7 @@ def test_every_panel(opened, output, screenshots, record_property):
         "5 Degradations": ("heat", checks.round_trip),
     }
     for title, (label, check, *arguments) in rest.items():
-        open_tab(opened, title)
+        open_tab(opened, title, panels=1)
         panel = PanelPage(opened, 0)
         exercise(panel, check, *arguments)
         panel.choose(0, label)
@@ -66,5 +73,5 @@ def test_listens_on_loopback_only(voila):
     port = int(voila.url.rsplit(":", 1)[1])
     own = {found[4][0] for found in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
     for address in (own | {"127.0.0.2"}) - {"127.0.0.1"}:
-        with pytest.raises(OSError), socket.create_connection((address, port), 2):  # noqa: PT011
+        with pytest.raises(OSError), socket.create_connection((address, port), PATIENCE):  # noqa: PT011
             pass

@@ -1,6 +1,6 @@
 """Each notebook in JupyterLab: run from top to bottom, its sliders moved with the mouse and by keyboard."""
 
-import time
+import re
 
 import nbformat
 import pytest
@@ -9,14 +9,24 @@ import torch
 from ddpm_utils.randomness import generator_for
 from ddpm_utils.training.experiments import Experiment
 from tests.browser import checks
-from tests.browser.panel_page import PanelPage, exercise, finish
+from tests.browser.panel_page import MANAGER, PanelPage, exercise, finish
+from tests.patience import wait_until
 
-RUN_SECONDS = 400
+OPEN = """name => {
+  const panel = window.jupyterapp?.shell.currentWidget;
+  if (panel?.context?.path !== `${name}.ipynb` || !(panel.content.model?.cells.length > 3)) return false;
+  return panel.sessionContext.session?.kernel?.status === "idle";
+}"""
+RESTORED = f"async () => {{ {MANAGER} return manager.restoredStatus; }}"
+"""Whether the page has asked the kernel for its widgets: while cells are executed it would be answered late, and would
+take up the same widgets twice."""
 STATE = """() => {
   const panel = jupyterapp.shell.currentWidget;
   const cells = [...panel.content.model.cells].filter(cell => cell.type === "code");
   const outputs = cells.flatMap(cell => cell.outputs ? cell.outputs.toJSON() : []);
   return {
+    panels: outputs.filter(output => /^(VBox|Picture)\\(/.test(output.data?.["text/plain"])).length,
+    shown: [...panel.node.querySelectorAll(".ddpm-picture img")].filter(image => image.complete).length,
     waiting: cells.filter(cell => cell.executionState !== "idle" || !cell.executionCount).length,
     errors: outputs.filter(output => output.output_type === "error").map(error => `${error.ename}: ${error.evalue}`),
   };
@@ -25,22 +35,15 @@ STATE = """() => {
 
 def run_all(page, lab, name: str) -> None:
     """Open a notebook, and run it; an error in a cell fails the test."""
-    page.goto(f"{lab.url}/lab/tree/{name}.ipynb?token={lab.token}")
-    page.wait_for_function(
-        "name => window.jupyterapp?.shell.currentWidget?.context?.path === `${name}.ipynb`"
-        " && jupyterapp.shell.currentWidget.content.model?.cells.length > 3",
-        arg=name, timeout=60_000,
-    )  # fmt: skip
-    page.wait_for_function(
-        "jupyterapp.shell.currentWidget.sessionContext.session?.kernel?.status === 'idle'", timeout=60_000
-    )
+    # Without reset JupyterLab opens again what the test before had open. Its widgets are gone: "widget model not found"
+    page.goto(f"{lab.url}/lab/tree/{name}.ipynb?reset&token={lab.token}")
+    page.wait_for_function(OPEN, arg=name)
+    wait_until(lambda: page.evaluate(RESTORED), "asking the kernel for widgets")
     page.evaluate("void jupyterapp.commands.execute('notebook:run-all-cells')")
-    end = time.monotonic() + RUN_SECONDS
-    while (state := page.evaluate(STATE))["waiting"]:
-        assert state["errors"] == []
-        assert time.monotonic() < end, f"{state['waiting']} cells had not run after {RUN_SECONDS} s"
-        page.wait_for_timeout(500)
-    assert state["errors"] == []
+    page.wait_for_function(f"() => {{ const state = ({STATE})(); return state.errors.length || !state.waiting; }}")
+    assert page.evaluate(STATE)["errors"] == []
+    page.wait_for_function(f"() => {{ const state = ({STATE})(); return state.shown === state.panels; }}")
+    assert page.evaluate("[...jupyterapp.shell.widgets('main')].length") == 1
 
 
 @pytest.fixture
@@ -98,9 +101,9 @@ def test_01_forward_process(page, lab, screenshots, record_property):
     noise = torch.randn(8, 1, 28, 28, generator=generator_for(0, "play"))
     exercise(panels["forward"], checks.forward, noise)
     for button, beginning in (("low β", "β = 0.001, t = 200 of 2000:"), ("high β", "β = 0.1, t = 20 of 200:")):
-        panels["forward"].box.get_by_role("button", name=button).click()
-        page.wait_for_timeout(500)
-        assert panels["forward"].sentence.startswith(beginning)
+        panels["forward"].click(button)
+        panels["forward"].wait_for_sentence("^" + re.escape(beginning))
+        panels["forward"].settle()
         checks.forward(panels["forward"].sentence, panels["forward"].png, noise)
     finish(panels, screenshots, "01", record_property)
 
@@ -116,16 +119,11 @@ def test_02_training(page, lab, lab_output, screenshots, record_property):
 def train_and_stop(panel: PanelPage, output) -> None:
     """Press Train, see it learn, press Stop: the run on disk is at the step that the picture tells."""
     assert panel.sentence.startswith("Not begun: step 0 of ")
-    panel.box.get_by_role("button", name="Train").click()
-    panel.page.wait_for_function(
-        "picture => / step [1-9][0-9]* of .*, loss [0-9.]+, [0-9]+ min [0-9]+ s left/.test(picture.textContent)",
-        arg=panel.picture.element_handle(), timeout=60_000,
-    )  # fmt: skip
-    panel.page.wait_for_timeout(4000)
-    panel.box.get_by_role("button", name="Stop").click()
-    panel.page.wait_for_function(
-        "picture => picture.textContent.includes('Stopped')", arg=panel.picture.element_handle(), timeout=60_000
-    )
+    panel.click("Train")
+    panel.wait_for_sentence(r"step [1-9]\d+ of .*, loss [0-9.]+, \d+ min \d+ s left")  # ten steps, for a curve
+    panel.click("Stop")
+    panel.wait_for_sentence("^Stopped")
+    panel.settle()
     checks.training(panel.sentence, panel.png, output)
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import time
 
-import psutil
 import pytest
 import torch
 
@@ -18,6 +17,7 @@ from ddpm_utils.files import LEFT_OVER_SECONDS, SEAL, fingerprint
 from ddpm_utils.places import PROJECT
 from maintenance.reliability import bad_disk, kills, work
 from maintenance.reliability.kills import Kind, Trial
+from tests.patience import PATIENCE, outliving, wait_until
 
 EMPTY = json.dumps({SEAL: fingerprint({})})  # a ledger without entries
 TENSORS = {"weight": torch.tensor([1.0, 2.0])}
@@ -82,61 +82,65 @@ def test_kills_are_shared_out(count, in_a_row, expected):
     assert kills.lengths(count, in_a_row) == expected
 
 
-def writer(seconds: float, content: str) -> list[str]:
-    """A process that waits, and then writes a ledger; beside it, at once, a temporary file that it never renames."""
+def writer(kills: int, content: str) -> list[str]:
+    """A process that writes a ledger; beside it, at first, a temporary file that it never renames.
+
+    It waits to be killed, so many times, before it writes.
+    """
     lines = [
-        "import pathlib, sys, time",
+        "import pathlib, signal, sys",
         "folder = pathlib.Path(sys.argv[1])",
         "temporary = folder / '.results-0.json.abcdefgh'",
         "temporary.exists() or temporary.touch()",
+        "begun = folder / f'begun-{len(list(folder.glob(\"begun-*\")))}'",
+        "begun.touch()",
         "(folder / 'log.txt').touch()",
-        f"time.sleep({seconds})",
+        f"begun.name < 'begun-{kills}' and signal.pause()",
         f"(folder / 'results-0.json').write_text({content!r})",
     ]
     code = "\n".join(lines)
     return [sys.executable, "-c", code]
 
 
-def kind(monkeypatch, seconds: float, content: str = EMPTY) -> Kind:
+def kind(monkeypatch, kills_: int, content: str = EMPTY) -> Kind:
     """A kind of work that needs no start-up."""
 
     def start(command, folder):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log.txt").unlink(missing_ok=True)
         process = subprocess.Popen([*command, str(folder)], start_new_session=True)
-        while not (folder / "log.txt").exists():  # started up
-            time.sleep(0.01)
+        wait_until((folder / "log.txt").exists, "the writer's start")
         return process
 
     monkeypatch.setattr(kills, "start", start)
-    return Kind("writer", 2, 1, 1, lambda _: writer(seconds, content), kills.moment_of_sampling, kills.kill_alone)
+    return Kind("writer", 2, 1, 1, lambda _: writer(kills_, content), kills.moment_of_sampling, kills.kill_alone)
 
 
 def test_a_kill_counts_and_its_work_is_compared(tmp_path, monkeypatch):
     expected = {"results-0.json": hashlib.sha256(EMPTY.encode()).hexdigest()}
-    waits = [0.1, 0.1]
-    trial = kills.attempt(kind(monkeypatch, 1.2), tmp_path / "same", waits, expected)
+    waits = [0, 0]
+    trial = kills.attempt(kind(monkeypatch, 2), tmp_path / "same", waits, expected)
     assert trial == Trial(["writing a file", "before the first part"], True, 0, 1, 1, 0)
     leftover = tmp_path / "same" / ".results-0.json.abcdefgh"
     assert time.time() - leftover.stat().st_mtime > LEFT_OVER_SECONDS
-    other = kills.attempt(kind(monkeypatch, 1.2, f"{EMPTY} "), tmp_path / "other", waits[:1], expected)
+    other = kills.attempt(kind(monkeypatch, 1, f"{EMPTY} "), tmp_path / "other", waits[:1], expected)
     assert (len(other.moments), other.equal) == (1, False)
 
 
 def test_a_process_that_has_ended_was_not_killed(tmp_path, monkeypatch):
-    trial = kills.attempt(kind(monkeypatch, 0.0), tmp_path / "ended", [5.0, 5.0], {})
+    trial = kills.attempt(kind(monkeypatch, 0), tmp_path / "ended", [PATIENCE, PATIENCE], {})
     assert trial.moments == []
     assert not trial.equal
 
 
 def test_all_that_a_process_started_is_killed():
-    code = "import subprocess, sys; subprocess.run(['sleep', '60'], start_new_session=True)"
+    code = "import subprocess, sys; subprocess.run(['sleep', 'infinity'], start_new_session=True)"
     process = subprocess.Popen([sys.executable, "-c", code])
-    while not (started := kills.descendants(process)):
-        time.sleep(0.02)
+    wait_until(lambda: kills.descendants(process), "the child's start")
+    started = kills.descendants(process)
     kills.kill_all(process)
     assert process.wait() == -signal.SIGKILL
-    assert psutil.wait_procs(started, timeout=5)[1] == []
+    assert outliving(started) == []
 
 
 def test_work_is_forked_killed_waited_for_and_resumed(tmp_path):
@@ -147,7 +151,7 @@ from maintenance.reliability.work import left, start
 folder = pathlib.Path(sys.argv[1])
 training = start(["train", "2"], folder / "killed")
 try:
-    training.wait(0.1)
+    training.wait(0)  # it takes far longer, on any machine
 except subprocess.TimeoutExpired:
     training.kill()
 print(training.wait(), start(["train", "2"], folder / "killed").wait(), start(["train", "2"], folder / "alone").wait())
@@ -155,7 +159,7 @@ print(left(folder / "killed") == left(folder / "alone") != {}, start(["train", "
 """
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-c", code, str(tmp_path)]
-    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.split() == ["-9", "0", "0", "True", "1"]
     assert "ddpm: epochs" in (tmp_path / "wrong" / work.LOG).read_text(encoding="utf-8")
 

@@ -17,6 +17,7 @@ from ddpm_utils.lab.densities import PosteriorPicture
 from ddpm_utils.lab.images import NoisyDigits
 from ddpm_utils.plots import cold, curves, explanations, images
 from ddpm_utils.plots.images import image_table, metric_gallery, styled, to_png
+from tests.patience import A_MOMENT, PATIENCE
 
 USERS = {
     "text.usetex": True,
@@ -99,7 +100,7 @@ def test_a_figure_does_not_depend_on_the_users_settings(name):
 
 
 def test_importing_changes_no_setting():
-    printed = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, encoding="utf-8", check=True).stdout
     assert {"ddpm_utils.plots.cold", "ddpm_utils.lab.canvas", "ddpm_utils.lab.training"} <= set(printed.split())
 
 
@@ -141,7 +142,7 @@ def test_threads_take_turns():
     def draw():
         with styled():
             inside.set()
-            end.wait(10)
+            end.wait(PATIENCE)
 
     def draw_too():
         with styled():
@@ -149,11 +150,11 @@ def test_threads_take_turns():
 
     threads = [threading.Thread(target=draw), threading.Thread(target=draw_too)]
     threads[0].start()
-    assert inside.wait(10)
+    assert inside.wait(PATIENCE)
     threads[1].start()
-    threads[1].join(0.2)
+    threads[1].join(A_MOMENT)
     assert threads[1].is_alive()
     end.set()
     for thread in threads:
-        thread.join(10)
+        thread.join(PATIENCE)
     assert settings() == before

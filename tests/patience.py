@@ -1,0 +1,52 @@
+"""How the tests wait: for conditions, never for times, so that a busy machine makes them slower but not wrong."""
+
+import random
+import socket
+import time
+from collections.abc import Callable, Iterable
+
+import psutil
+
+PATIENCE = 600
+"""Seconds after which what has not happened is taken to hang. It is no measure of speed: on a quiet machine the longest
+wait of all tests takes half a minute."""
+A_MOMENT = 0.2
+"""Seconds in which something is watched not to happen. Too short a moment on a busy machine hides a fault, once; it
+cannot make a test fail."""
+PATIENTLY = {"timeout": PATIENCE, "startup_timeout": PATIENCE, "iopub_timeout": PATIENCE}
+"""Of nbclient, which by default drops outputs that come more than four seconds after a cell's end."""
+PORTS = range(10_000, 30_000)
+"""Below those that systems give to whoever asks for any: nobody gets one of these between its choice and its use."""
+
+
+def wait_until(condition: Callable[[], object], what: str) -> None:
+    """Return once it is true.
+
+    Args:
+        condition: asked again and again; what it raises is raised, so that a wait can end early.
+        what: is waited for, as the failure names it.
+    """
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {PATIENCE} s"
+        time.sleep(0.02)
+
+
+def outliving(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those of the processes that do not end."""
+    return psutil.wait_procs(list(processes), timeout=PATIENCE)[1]
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """As a plugin of nbval, which waits five seconds for a cell's output: wait longer."""
+    for item in items:
+        item.output_timeout = PATIENCE
+
+
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    while True:
+        with socket.socket() as probe:
+            port = random.SystemRandom().choice(PORTS)
+            if probe.connect_ex(("127.0.0.1", port)) != 0:
+                return port
