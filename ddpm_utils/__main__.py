@@ -14,12 +14,21 @@ from ddpm_utils import __version__
 from ddpm_utils import commands as do
 from ddpm_utils.data import DataError
 from ddpm_utils.files import CheckpointError
+from ddpm_utils.places import check_output
+from ddpm_utils.surroundings import prepare
+from ddpm_utils.terminal import spell_out
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one subcommand; errors a user can mend are one sentence and exit status 1."""
-    if not sys.flags.safe_path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())  # as with `python -m ddpm_utils`: networks of the user's own are found here
+    spell_out()
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        print("ddpm: the current folder was deleted: change to another one.", file=sys.stderr)
+        return 1
+    if not sys.flags.safe_path and here not in sys.path:
+        sys.path.insert(0, here)  # as with `python -m ddpm_utils`: networks of the user's own are found here
     parser = argparse.ArgumentParser(prog="ddpm", description="Diffusion models on a laptop: notebooks, no GPU needed.")
     parser.add_argument("--version", action="version", version=f"ddpm-utils {__version__}")
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -74,6 +83,9 @@ def execute(program: str, options: dict) -> int:
     try:
         if "values" in options:
             options["values"] = parse(options["values"])
+        prepare()
+        if not options.get("folder"):  # `site` may be given one to write to
+            tell(check_output())
         return function(**options) or 0
     except (ValueError, CheckpointError, DataError, FloatingPointError) as error:
         sentence = f"{program}: {error}"
@@ -82,9 +94,14 @@ def execute(program: str, options: dict) -> int:
         sentence = f"{program}: {where}{str(error.strerror or error).rstrip('.')}."
     except KeyboardInterrupt:
         sentence = f"\n{program}: stopped; what was saved is kept, and the same command goes on from there."
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # of the processes that `accelerate launch` starts, one speaks
-        print(sentence, file=sys.stderr)
+    tell(sentence)
     return 1
+
+
+def tell(sentence: str) -> None:
+    """Print a sentence, if there is one, to stderr; of the processes that `accelerate launch` starts, one speaks."""
+    if sentence and os.environ.get("LOCAL_RANK", "0") == "0":
+        print(sentence, file=sys.stderr, flush=True)
 
 
 def parse(pairs: list[str]) -> dict:

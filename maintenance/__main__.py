@@ -7,6 +7,7 @@ import argparse
 import sys
 
 from ddpm_utils.__main__ import add_command, execute
+from ddpm_utils.terminal import spell_out
 
 
 def benchmarks(parts: list[str]) -> None:
@@ -35,6 +36,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one subcommand; errors that can be mended are one sentence and exit status 1."""
     from maintenance.records import commands as records
 
+    spell_out()
     parser = argparse.ArgumentParser(prog="python -m maintenance", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
     add_command(commands, "notebooks", notebooks, "execute the committed notebooks, and write the gallery")

@@ -80,7 +80,7 @@ def machine() -> str:
     """The processor and the versions that were measured, in one line."""
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        named = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text())
+        named = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
         model = named[1] if named else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     units = torch.backends.cpu.get_cpu_capability() + (" and bfloat16" if bfloat16_is_fast() else "")

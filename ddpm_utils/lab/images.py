@@ -9,6 +9,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ddpm_utils.checks import check_images
 from ddpm_utils.diffusion.one_dimension import log_normal
 from ddpm_utils.diffusion.solvers import METHODS
 from ddpm_utils.lab.canvas import Rows, moves, moving_title
@@ -70,6 +71,7 @@ class RoundTrip(NamedTuple):
     rmse: np.ndarray  # of each estimate
 
 
+@styled()
 def rows_alone(rows: int, columns: int, labels: Sequence[str]) -> tuple[Figure, Rows]:
     """A figure of nothing but rows of images."""
     figure, axes = plt.subplots(figsize=(columns * SIZE + 0.6, rows * SIZE + 0.4))
@@ -88,6 +90,7 @@ class NoisyDigits:
 
     @styled()
     def __init__(self, images: Images, noise: Images):
+        check_images(images, "images")
         self.images, self.noise = images, noise
         layout = [["images", "images"], ["pixels", "alpha"]]
         self.figure, ax = plt.subplot_mosaic(layout, figsize=(7.6, 3.7), width_ratios=[2, 1], height_ratios=[1, 2.1])

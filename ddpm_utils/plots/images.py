@@ -23,6 +23,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from ddpm_utils.checks import check_latents
 from ddpm_utils.files import write_bytes
 
 # Okabe & Ito's palette: told apart by colour-blind readers, and by their lightness in print.
@@ -31,7 +32,7 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
 )  # fmt: skip
 LINES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
 BEHAVIOUR = {
-    *("backend", "backend_fallback", "date", "docstring", "figure.max_open_warning", "figure.raise_window"),
+    *("backend", "backend_fallback", "date", "docstring", "figure.raise_window"),
     *("interactive", "keymap", "savefig.directory", "timezone", "tk", "toolbar", "webagg"),
 }
 """Matplotlib's settings, and groups of them, that do not change what a figure looks like."""
@@ -146,6 +147,8 @@ def image_table(
     Args:
         size: of one image, in inches.
     """
+    for number, row in enumerate(rows, 1):
+        check_latents(row, f"row {number}")
     columns = max(len(row) for row in rows)
     left = 0.09 * max((len(line) for label in row_labels for line in label.split("\n")), default=0)
     top = (0.25 if column_labels else 0) + (0.3 if title else 0)
@@ -177,6 +180,8 @@ def mosaics(
         columns: images in a line of a block; n must be a multiple.
         size: of one image, in inches.
     """
+    for label, block in images.items():
+        check_latents(block, ", ".join(label))
     down, across = (list(dict.fromkeys(label[axis] for label in images)) for axis in (0, 1))
     lines = max(len(block) for block in images.values()) // columns
     left = 0.09 * max(len(row) for row in down)

@@ -58,7 +58,7 @@ def start(command: list[str], cores: list[int], **environment: str) -> subproces
         cwd=PROJECT,
         env=os.environ | environment,
         stdout=subprocess.PIPE,
-        text=True,
+        encoding="utf-8",
         preexec_fn=lambda: os.sched_setaffinity(0, cores),
     )
 

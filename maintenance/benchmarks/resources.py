@@ -58,7 +58,7 @@ def peak() -> float:
     """
     status = Path("/proc/self/status")
     if status.exists():
-        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text())[1]) * 1024 / 1e9
+        return int(re.search(r"VmHWM:\s*(\d+) kB", status.read_text(encoding="utf-8"))[1]) * 1024 / 1e9
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024) / 1e9
 
 
@@ -77,7 +77,7 @@ def peak_memory() -> Section:
             call = f"use_memory({task!r}, {network!r}, {amount})"
             code = f"from maintenance.benchmarks.resources import use_memory; print({call})"
             command = [sys.executable, "-c", code]
-            printed = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True).stdout
+            printed = subprocess.run(command, cwd=PROJECT, capture_output=True, encoding="utf-8", check=True).stdout
             peaks.append(float(printed.split()[-1]))
             row[label] = f"{amount:,} {units[task]}: {peaks[-1]:.2f} GB"
         rows.append(row)

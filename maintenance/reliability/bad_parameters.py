@@ -33,7 +33,7 @@ EDGES: list[tuple[str, str, dict]] = [
     ("β = 1e-9", "03_sampling", LITTLE | {"beta": 1e-9, "T": 2, "shown": 4}),
     ("β = 1 − 1e-9", "03_sampling", LITTLE | {"beta": 1 - 1e-9, "T": 6, "calls": 6, "shown": 4}),
     ("a harsh chain in one call", "03_sampling", LITTLE | {"beta": 0.1, "T": 1300}),
-    ("T = 1, four samples, one image", "04_evaluation", LITTLE | {"T": 1, "samples": 4, "images": 1}),
+    ("T = 1, 20 samples, one image", "04_evaluation", LITTLE | {"T": 1, "samples": 20, "images": 1}),
     ("β = 1e-9", "04_evaluation", LITTLE | {"beta": 1e-9, "T": 2, "samples": 20, "images": 2}),
     ("a harsh chain", "04_evaluation", LITTLE | {"beta": 0.1, "T": 1300, "calls": 11, "samples": 20}),
 ]
@@ -45,7 +45,7 @@ def drawn_at_random(examples: int = EXAMPLES) -> tuple[bool, str]:
     """Whether tests/test_parameters.py passes on examples that were never drawn before, and what it says."""
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_parameters.py"]
     environment = os.environ | {"DDPM_EXAMPLES": str(examples)}
-    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8")
     found = [line for line in done.stdout.splitlines() if line.startswith(("E ", "FAILED"))]
     return done.returncode == 0, " ".join(found) or done.stdout.strip().splitlines()[-1]
 

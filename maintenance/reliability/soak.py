@@ -101,7 +101,7 @@ def report() -> Section:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "maintenance.reliability.soak", str(60 * MINUTES), folder]
         environment = os.environ | {"DDPM_OUTPUT": folder}
-        process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(command, cwd=PROJECT, env=environment, stdout=subprocess.PIPE, encoding="utf-8")
         readings = watch(process)
         said = process.communicate()[0].splitlines()
     if process.returncode:

@@ -33,7 +33,9 @@ on_glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C l
 def run(code: str, **environment: str) -> list[int]:
     """The numbers that a fresh process prints."""
     command = [sys.executable, "-c", code]
-    printed = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | environment).stdout
+    printed = subprocess.run(
+        command, capture_output=True, encoding="utf-8", check=True, env=os.environ | environment
+    ).stdout
     return [int(number) for number in printed.split()]
 
 
