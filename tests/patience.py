@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable
 
 import psutil
 
-PATIENCE = 600
-"""Seconds after which what has not happened is taken to hang. It is no measure of speed: on a quiet machine the longest
-wait of all tests takes half a minute."""
+PATIENCE = 1800
+"""Seconds after which what has not happened is taken to hang. It is no measure of speed: the longest wait, for all
+cells of a notebook in the browser, takes a minute or two on a quiet machine."""
 A_MOMENT = 0.2
 """Seconds in which something is watched not to happen. Too short a moment on a busy machine hides a fault, once; it
 cannot make a test fail."""
@@ -43,10 +43,14 @@ def pytest_collection_modifyitems(items) -> None:
         item.output_timeout = PATIENCE
 
 
+def listens(port: int) -> bool:
+    """Whether a server answers at a port of this machine. It tells its port before it does."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def free_port() -> int:
     """A port of this machine that nothing listens on."""
-    while True:
-        with socket.socket() as probe:
-            port = random.SystemRandom().choice(PORTS)
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
+    while listens(port := random.SystemRandom().choice(PORTS)):
+        pass
+    return port

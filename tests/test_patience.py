@@ -2,6 +2,7 @@
 
 import ast
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -96,3 +97,5 @@ def test_ports_are_free_and_not_those_that_the_system_gives_to_anybody():
     ports = {patience.free_port() for _ in range(5)}
     assert len(ports) > 1
     assert ports <= set(range(10_000, 30_000))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert patience.listens(server.getsockname()[1])

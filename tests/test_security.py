@@ -15,7 +15,7 @@ from ddpm_utils.__main__ import main
 from ddpm_utils.batch.notebooks import numbered
 from ddpm_utils.commands import lab_server
 from ddpm_utils.places import PROJECT
-from tests.patience import PATIENCE, wait_until
+from tests.patience import PATIENCE, listens, wait_until
 
 SOURCES = sorted(path for name in ("ddpm_utils", "maintenance") for path in (PROJECT / name).rglob("*.py"))
 EXECUTES = {
@@ -101,7 +101,9 @@ def lab(tmp_path, monkeypatch):
             return text if text.rstrip().endswith("}") else ""  # the end may not be written yet
 
         wait_until(written, "JupyterLab's start")
-        yield json.loads(written())
+        server = json.loads(written())
+        wait_until(lambda: listens(server["port"]), "JupyterLab's answer")
+        yield server
     finally:
         process.terminate()
         process.wait(PATIENCE)

@@ -20,7 +20,7 @@ from nbconvert.preprocessors import ClearOutputPreprocessor
 from ddpm_utils.batch.notebooks import numbered
 from ddpm_utils.commands import app_server, lab_server
 from ddpm_utils.places import output as project_output
-from tests.patience import PATIENCE, free_port, wait_until
+from tests.patience import PATIENCE, free_port, listens, wait_until
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 LISTENS = re.compile(r"http://(?:127\.0\.0\.1|localhost):(\d+)/")
@@ -102,7 +102,7 @@ def serving(command: list[str], token: str, environment: dict, output: Path) -> 
 
 
 def port_of(process: subprocess.Popen, log: Path) -> int:
-    """Wait until a server says where it listens."""
+    """Wait until a server says where it listens, and does."""
 
     def found() -> re.Match | None:
         text = log.read_text(encoding="utf-8", errors="replace")
@@ -110,7 +110,9 @@ def port_of(process: subprocess.Popen, log: Path) -> int:
         return LISTENS.search(text)
 
     wait_until(found, "the server's start")
-    return int(found()[1])
+    port = int(found()[1])
+    wait_until(lambda: listens(port), "the server's answer")
+    return port
 
 
 @pytest.fixture(scope="session")
