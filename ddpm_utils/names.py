@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 
 def canonical(name: str, allowed: Iterable[str]) -> str | None:
-    """Return the allowed name that differs from a name at most in case, spaces, "-" and "_"; None if there is none.
+    """Return the allowed name that differs from a name at most in case, and in spaces, "-" and "_" within it; or None.
 
     Args:
         name: as the user wrote it, such as "Fashion-MNIST".
@@ -39,4 +39,4 @@ def choose(parameter: str, name: str, allowed: Iterable[str]) -> str:
 
 def _folded(name: str) -> str:
     """A name without what `canonical` disregards."""
-    return re.sub(r"[\s_-]+", "", name).casefold()
+    return re.sub(r"(?<=[^\W_])[\s_-]+(?=[^\W_])", "", name.strip()).casefold()

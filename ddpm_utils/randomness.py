@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ddpm_utils.scalars import whole
+
 DRAWN_AHEAD = 8  # steps whose noise is drawn at once
 START_SEED = 1_000_000  # of the first unconditional sample; the next image has the next seed
 NOISE_SEED = 2_000_000  # of the noise that degrades the first test image
@@ -39,6 +41,6 @@ class Noise:
 
 def generator_for(seed: int, *key: int | str) -> torch.Generator:
     """An independent random stream for each (seed, key): NumPy's SeedSequence seeds torch's generator."""
-    words = [int.from_bytes(k.encode(), "big") if isinstance(k, str) else k for k in (seed, *key)]
+    words = [int.from_bytes(k.encode(), "big") if isinstance(k, str) else whole(k) for k in (seed, *key)]
     state = np.random.SeedSequence(words).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state & np.uint64(2**63 - 1)))

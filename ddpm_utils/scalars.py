@@ -34,6 +34,18 @@ def whole(value: Any) -> Any:
     return int(value) if is_whole else value
 
 
+def integers(values: Any, device: str | None = None) -> torch.Tensor:
+    """Return one t or several as a tensor of integers; floats must be whole, as in torch.tensor([1.0, 20.0]).
+
+    Raises:
+        ValueError: if they are not.
+    """
+    tensor = torch.as_tensor(values, device=device)
+    if tensor.is_floating_point() and not torch.equal(tensor, tensor.round()):
+        raise ValueError(f"t must hold integers, not {tensor.tolist()}.")
+    return tensor.long()
+
+
 def is_integer(value: Any) -> TypeGuard[int]:
     """Whether a value is an integer of Python's, not true or false."""
     return isinstance(value, int) and not isinstance(value, bool)

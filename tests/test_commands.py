@@ -24,8 +24,18 @@ def test_values_are_python_literals_or_text():
         (["train", "betta=0.1"], "there is no parameter 'betta'; there are schedule, beta"),
         (["train", "beta=2.0"], "beta must lie strictly between 0 and 1, not 2.0."),
         (["train", "T=1.5"], "T must be an integer, not 1.5."),
-        (["train", "schedule=quadratic"], "schedule must be one of constant, linear, cosine, not 'quadratic'."),
-        (["run", "beta=0.02"], "there is no parameter 'beta' to change in this job."),
+        (["train", "schedule=quadratic"], "schedule must be one of constant, linear, cosine, custom, not 'quadratic'."),
+        (["train", "schedule=custom", "betas=[0.1,2]"], "betas[1] = β_2 must lie strictly between 0 and 1, not 2."),
+        (
+            ["train", "schedule=custom", "betas=[0.1,nan]"],
+            "betas must be a list of numbers, β_1 … β_T, not '[0.1,nan]'.",
+        ),
+        (
+            ["train", "beta=[0.1,0.2]"],
+            "beta must be a number, not [0.1, 0.2]. For a β of its own at each step take sche",
+        ),
+        (["train", "degredation=blur"], "there is no parameter 'degredation'; there are degradation, T, severity"),
+        (["run", "beta=0.02"], "there is no parameter 'beta' to change in this job; there are dataset, "),
         (["train", "degradation=rain"], "degradation must be one of noise, flow"),
         (["train", "degradation=blur", "beta=1"], "there is no parameter 'beta'; there are degradation, T, severity"),
         (["run", "epoch=1"], "there is no parameter 'epoch'"),
@@ -36,6 +46,22 @@ def test_bad_input_is_one_sentence(arguments, sentence, capsys, unchecked):
     error = capsys.readouterr().err
     assert error.startswith(f"ddpm: {sentence}")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        *[(["train", "betta=0.1"], "beta"), (["train", "Network=unet"], "network"), (["run", "sample=50"], "samples")],
+        *[
+            (["run", "callls=3"], "calls"),
+            (["train", "schedule=kosine"], "cosine"),
+            (["run", "Weights=run"], "weights"),
+        ],
+    ],
+)
+def test_the_nearest_name_is_suggested(arguments, name, capsys, unchecked):
+    assert main(arguments) == 1
+    assert capsys.readouterr().err.endswith(f" Did you mean '{name}'?\n")
 
 
 def test_trains_and_resumes(tmp_path, monkeypatch, capsys):

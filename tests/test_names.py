@@ -14,6 +14,7 @@ ALLOWED = ("cosine", "one_cycle", "lean_unet", "fashion_mnist", "mnist_5k", "mni
         *[("LeanUNet", "lean_unet"), ("lean-unet", "lean_unet"), ("LEAN__UNET", "lean_unet"), ("Cosine", "cosine")],
         *[("one-cycle", "one_cycle"), ("OneCycle", "one_cycle"), (" mnist ", "mnist"), ("MNIST5k", "mnist_5k")],
         *[("cosin", None), ("", None), ("mnist.", None), ("fashion/mnist", None), ("-", None)],
+        *[("-mnist", None), ("_mnist", None), ("mnist-", None)],
     ],
 )
 def test_other_spellings_are_understood(name, expected):

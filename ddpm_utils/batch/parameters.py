@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ddpm_utils.checks import SMALLEST
 from ddpm_utils.cold.samplers import ALGORITHMS
 from ddpm_utils.data import Dataset
 from ddpm_utils.diffusion.samplers import ancestral
@@ -26,7 +27,7 @@ OWN: dict[str, dict[str, range | tuple[str, ...] | type]] = {
     "04_evaluation": {
         "weights": str,
         "calls": range(1, LARGEST_T + 1),
-        "samples": range(4, MOST_IMAGES + 1),  # of fewer no KID can be had
+        "samples": range(SMALLEST, MOST_IMAGES + 1),
         "images": range(1, MOST_IMAGES + 1),
         "inception_weights": str,
     },
@@ -73,7 +74,9 @@ def understood(notebook: str, name: str, value: Any) -> Any:
     if isinstance(allowed, range):
         return whole(value)
     choices = WEIGHTS if name == "weights" else allowed if isinstance(allowed, tuple) else ()
-    value = str(whole(value)) if choices and is_integer(whole(value)) else plain(value)  # an algorithm, such as 2
+    if is_integer(whole(value)) and str(whole(value)) in choices:
+        return str(whole(value))  # an algorithm, such as 2
+    value = plain(value)
     return canonical(value, choices) or value if isinstance(value, str) else value
 
 
@@ -139,7 +142,10 @@ def problem(
             least = fewest_calls(schedule, value, [WALKS[notebook]])
             if least > value:
                 allowed, why = range(least, allowed.stop), " (between two of fewer steps no signal is left)"
-        right, what = type(value) is int and value in allowed, f"an integer from {allowed[0]} to {allowed[-1]}{why}"
+        what = f"an integer from {allowed.start} to {allowed.stop - 1}{why}"
+        if not allowed:
+            what = f"at least {allowed.start}, so that {dataset and dataset.name} has too few images for this notebook"
+        right = type(value) is int and value in allowed
     elif isinstance(allowed, tuple):
         right, what = isinstance(value, str) and value in allowed, f"one of {', '.join(allowed)}"
     elif name == "weights":

@@ -151,6 +151,7 @@ def main_job(experiments: Sequence[Experiment], folder: Path, values: dict) -> l
         most = {"samples": min(len(parts.test), len(parts.validation)), "images": len(parts.test)}
         sizes = {name: min(size, most[name]) for name, size in sizes.items()}
     run: dict[str, Any] = {"run_name": FIRST_MINUTE} if here else {}
+    values = values | ({"dataset": dataset} if "dataset" in values else {})  # as the experiments understood it
     for experiment in experiments:
         schedule = {name: value for name, value in experiment.identity.items() if name not in ("network", "dataset")}
         parameters: dict[str, dict[str, Any]] = {

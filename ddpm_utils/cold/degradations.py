@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
+from ddpm_utils.scalars import integers, is_integer, is_number, plain, whole
 from ddpm_utils.shapes import SIZE, Images, Step
 
 Context = Float[Tensor, "n ..."]
@@ -104,8 +105,9 @@ class GaussianBlur(Separable):
     """
 
     def __init__(self, T: int = 100, severity: float = 1.0, kernel: int = 11):
-        check(T, severity)
-        if not isinstance(kernel, int) or kernel not in range(1, 2 * SIZE, 2):
+        T, severity = check(T, severity)
+        kernel = whole(kernel)
+        if not is_integer(kernel) or kernel not in range(1, 2 * SIZE, 2):
             raise ValueError(f"kernel must be an odd integer from 1 to {2 * SIZE - 1}, not {kernel!r}.")
         offset = torch.arange(kernel, dtype=torch.float64) - kernel // 2
         weights = torch.exp(-offset.square() / (2 * severity))
@@ -130,7 +132,7 @@ class HeatBlur(Separable):
     """
 
     def __init__(self, T: int = 100, severity: float = 1.0):
-        check(T, severity)
+        T, severity = check(T, severity)
         k = torch.arange(SIZE, dtype=torch.float64)
         cosines = torch.cos(math.pi * (k + 0.5) * k[:, None] / SIZE) * math.sqrt(2 / SIZE)  # DCT-II, orthonormal
         cosines[0] /= math.sqrt(2)
@@ -155,7 +157,7 @@ class DownSampling(Separable):
     """
 
     def __init__(self, T: int = 27, severity: float = 1.0):
-        check(T, severity, most=1)
+        T, severity = check(T, severity, most=1)
         n = [SIZE - round((SIZE - 1) * severity * t / T) for t in range(T + 1)]
         super().__init__(torch.stack([_box_average(size) for size in n]))
 
@@ -175,7 +177,7 @@ class RowColumnAveraging(Separable):
     """
 
     def __init__(self, T: int = 50, severity: float = 1.0):
-        check(T, severity, most=1)
+        T, severity = check(T, severity, most=1)
         s = severity * torch.linspace(0, 2, T + 1, dtype=torch.float64)
         identity, mean = torch.eye(SIZE).double(), torch.full((SIZE, SIZE), 1 / SIZE, dtype=torch.float64)
 
@@ -202,7 +204,7 @@ def steps(t: Step, T: int, x: Images) -> Int[Tensor, "..."]:
     Raises:
         ValueError: if a t is outside 0…T.
     """
-    t = torch.as_tensor(t)
+    t = integers(t)
     if t.min() < 0 or t.max() > T:
         raise ValueError(f"t must lie in 0…{T}, not {t.min().item()}…{t.max().item()}.")
     return t.to(x.device).reshape(-1)
@@ -219,14 +221,15 @@ def required(context: Context | None, degradation: Degradation) -> Context:
     return context
 
 
-def check(T: int, severity: float, *, most: float = LARGEST_SEVERITY) -> None:
-    """Refuse a T or a severity that no degradation can have.
+def check(T: int, severity: float, *, most: float = LARGEST_SEVERITY) -> tuple[int, float]:
+    """Refuse a T or a severity that no degradation can have; return both as Python's numbers.
 
     Raises:
         ValueError: if T is not an integer in 1…10,000, or the severity is not in [1e-6, most].
     """
-    if not isinstance(T, int) or isinstance(T, bool) or not 1 <= T <= LARGEST_T:
+    T, severity = whole(T), plain(severity)
+    if not is_integer(T) or not 1 <= T <= LARGEST_T:
         raise ValueError(f"T must be an integer from 1 to {LARGEST_T}, not {T!r}.")
-    number = isinstance(severity, int | float) and not isinstance(severity, bool)
-    if not number or not SMALLEST_SEVERITY <= severity <= most:
+    if not is_number(severity) or not SMALLEST_SEVERITY <= severity <= most:
         raise ValueError(f"severity must be a number from {SMALLEST_SEVERITY:g} to {most:g}, not {severity!r}.")
+    return T, severity

@@ -87,7 +87,7 @@ def flow(T: int = 100, severity: float = 1.0) -> Mixture:
     Raises:
         ValueError: if T or the severity, in (0, 1], is out of range.
     """
-    check(T, severity, most=1)
+    T, severity = check(T, severity, most=1)
     s = severity * np.arange(T + 1) / T
     return Mixture(1 - s, s, draw_noise)
 
@@ -116,7 +116,7 @@ def morph(partners: Callable[[], tuple[Tensor, Tensor]], T: int = 100, severity:
 
 def _cosine(T: int, severity: float) -> tuple[np.ndarray, np.ndarray]:
     """√α_t and √(1−α_t) of the first T steps of a cosine schedule of T/severity steps."""
-    check(T, severity, most=1)
+    T, severity = check(T, severity, most=1)
     if T / severity > schedules.LARGEST_T:
         raise ValueError(
             f"severity must be at least T/{schedules.LARGEST_T} = {T / schedules.LARGEST_T:g}, not {severity!r}."
@@ -140,7 +140,7 @@ class GaussianFade(Degradation):
     """
 
     def __init__(self, T: int = 50, severity: float = 1.0):
-        check(T, severity)
+        T, severity = check(T, severity)
         self.T = T
         width = torch.linspace(1, SIZE * severity, T, dtype=torch.float64)
         squared = torch.arange(2 * (SIZE - 1) ** 2 + 1)  # r², for a centre on a pixel an integer

@@ -7,9 +7,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ddpm_utils.checks import check_images
 from ddpm_utils.cold.degradations import Degradation
 from ddpm_utils.cold.samplers import ALGORITHMS, Rule, estimated, fresh
 from ddpm_utils.diffusion.samplers import Latent, joined
+from ddpm_utils.names import choose
 from ddpm_utils.randomness import Noise, generator_for
 from ddpm_utils.shapes import Images, Network
 
@@ -41,6 +43,7 @@ def degrade(
     degradation: Degradation, images: Images, t: int | None = None, *, sigma: float = 0.0, seed: int = 0
 ) -> tuple[Images, Tensor]:
     """z_t = D(x, t, context) + σε of each image (z_T if t is None), with a held-out context each; and the contexts."""
+    check_images(images, "images")
     context = degradation.draw_context(len(images), generator_for(seed, "context"), held_out=True)
     z = degradation(images, degradation.T if t is None else t, context)
     noise = torch.randn(z.shape, generator=generator_for(seed, "sigma")) if sigma and t != 0 else 0.0
@@ -78,10 +81,8 @@ def restore(
     Raises:
         ValueError: if the algorithm or the rule is unknown.
     """
-    rule = rule or default_rule(degradation)
-    for name, value, allowed in (("algorithm", algorithm, ALGORITHMS), ("rule", rule, RULES)):
-        if value not in allowed:
-            raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}.")
+    rule = choose("rule", rule or default_rule(degradation), RULES)
+    algorithm = choose("algorithm", algorithm, ALGORITHMS)
     images: list[Tensor] = []
     kept: dict[int, list[Latent]] = {t: [] for t in keep}
     for first in range(0, len(z), BATCH):

@@ -19,6 +19,7 @@ from ddpm_utils.diffusion.exact import optimal_variance
 from ddpm_utils.diffusion.forward import diffuse, posterior_tables
 from ddpm_utils.diffusion.samplers import estimate, remove, reverse_variance
 from ddpm_utils.diffusion.schedules import NoiseSchedule
+from ddpm_utils.names import choose
 from ddpm_utils.shapes import Images, Network
 
 BIN = 1 / 255  # the distance of two grey levels
@@ -62,8 +63,7 @@ def variational_bound(
     Raises:
         ValueError: if the variance is unknown.
     """
-    if variance not in VARIANCES:
-        raise ValueError(f"variance must be one of {', '.join(VARIANCES)}, not {variance!r}.")
+    variance = choose("variance", variance, VARIANCES)
     optimal = optimal_variance(loss, schedule)
     sigma = np.array(optimal if variance == "optimal" else reverse_variance(schedule, variance))
     posterior = posterior_tables(schedule)[2]

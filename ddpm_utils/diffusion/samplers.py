@@ -17,9 +17,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ddpm_utils.checks import check_images
 from ddpm_utils.diffusion.forward import posterior_tables
 from ddpm_utils.diffusion.schedules import NoiseSchedule
+from ddpm_utils.names import choose
 from ddpm_utils.randomness import Noise
+from ddpm_utils.scalars import is_integer, whole
 from ddpm_utils.shapes import Images, Network
 
 VARIANCES = ("beta", "posterior")
@@ -103,8 +106,7 @@ def reverse_variance(schedule: NoiseSchedule, variance: str | np.ndarray) -> np.
         if variance.shape != schedule.beta.shape:
             raise ValueError(f"variance must have the shape {schedule.beta.shape}, not {variance.shape}.")
         return variance
-    if variance not in VARIANCES:
-        raise ValueError(f"variance must be one of {', '.join(VARIANCES)}, not {variance!r}.")
+    variance = choose("variance", variance, VARIANCES)
     return schedule.beta if variance == "beta" else posterior_tables(schedule)[2]
 
 
@@ -154,6 +156,7 @@ class MatchedStart:
     """
 
     def __init__(self, images: Float[Tensor, "n 1 28 28"], schedule: NoiseSchedule):
+        check_images(images, "images")
         alpha = schedule.alpha[-1]
         flat = images.flatten(1).double()
         eigenvalues, vectors = torch.linalg.eigh(torch.cov(flat.T, correction=0))
@@ -201,9 +204,13 @@ def sample_trajectory(
         t → latents on the CPU, of all images.
 
     Raises:
-        ValueError: if a t to keep is not in 0…T−1.
+        ValueError: if a t to keep is not in 0…T−1, or count, seed or batch_size is no integer or too small.
     """
-    if not all(0 <= t < schedule.T for t in keep):
+    keep, count, seed, batch_size = list(map(whole, keep)), whole(count), whole(seed), whole(batch_size)
+    for name, value, least in (("count", count, 1), ("seed", seed, 0), ("batch_size", batch_size, 1)):
+        if not is_integer(value) or value < least:
+            raise ValueError(f"{name} must be an integer from {least} on, not {value!r}.")
+    if not all(is_integer(t) and 0 <= t < schedule.T for t in keep):
         raise ValueError(f"keep must hold steps in 0…{schedule.T - 1}, not {list(keep)!r}.")
     seeds = range(seed, seed + (count if z is None else len(z)))
     kept: dict[int, list[Latent]] = {t: [] for t in keep}

@@ -17,7 +17,7 @@ from torch import Tensor
 from ddpm_utils import names
 from ddpm_utils.diffusion.betas import LARGEST_T as LARGEST_T
 from ddpm_utils.diffusion.betas import check_beta, check_T, read_betas, what_falls
-from ddpm_utils.scalars import is_integer, whole
+from ddpm_utils.scalars import integers, is_integer, whole
 
 SPACINGS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "even": lambda t, snr: t,
@@ -218,10 +218,7 @@ def gather(table: np.ndarray, t: int | Int[Tensor, " batch"], like: Float[Tensor
     Raises:
         ValueError: if a t is outside 0…T.
     """
-    t = torch.as_tensor(whole(t), device="cpu")
-    if t.is_floating_point() and not torch.equal(t, t.round()):
-        raise ValueError(f"t must hold integers, not {t.tolist()}.")
-    t = t.long()
+    t = integers(t, device="cpu")
     if t.min() < 0 or t.max() >= len(table):
         raise ValueError(f"t must lie in 0…{len(table) - 1}, not {t.min().item()}…{t.max().item()}.")
     values = torch.from_numpy(np.asarray(table)[t.numpy()].reshape(-1))

@@ -20,6 +20,7 @@ from torch import Tensor
 from ddpm_utils.diffusion.samplers import Latent, Sampler, ancestral, ddim, estimate, remove
 from ddpm_utils.diffusion.schedules import NoiseSchedule
 from ddpm_utils.randomness import Noise
+from ddpm_utils.scalars import whole
 from ddpm_utils.shapes import Network
 
 
@@ -83,7 +84,7 @@ class Method(NamedTuple):
 
     def steps(self, calls: int) -> int:
         """How many steps so many network calls allow."""
-        return (calls + self.calls_per_step - 1) // self.calls_per_step
+        return (whole(calls) + self.calls_per_step - 1) // self.calls_per_step
 
     def subset(self, schedule: NoiseSchedule, calls: int) -> NoiseSchedule:
         """The steps that are visited in so many network calls.
@@ -115,6 +116,6 @@ validation digits. (Ancestral sampling with σ² = β does better with even step
 
 def fewest_calls(schedule: NoiseSchedule, least: int, methods: Iterable[Method]) -> int:
     """The smallest number of network calls, at least so many, in which all methods can walk a schedule; T at most."""
-    methods = list(methods)
+    methods, least = list(methods), whole(least)
     numbers = range(min(least, schedule.T), schedule.T)
     return next((calls for calls in numbers if all(m.can_walk(schedule, calls) for m in methods)), schedule.T)

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ddpm_utils import checkpoints, data, files, places
+from ddpm_utils.names import suggestion
 from ddpm_utils.networks.cpu import keep_freed_memory, with_spectral_convolutions
 from ddpm_utils.shapes import Images
 from ddpm_utils.training.exclusive import close_other, exclusively
@@ -211,16 +212,17 @@ class TrainingSetup(ABC):
             CheckpointError: if the file is damaged, or of another network or schedule.
         """
         if not is_allowed(weights):
-            raise ValueError(f"weights must be {ALLOWED}, not {str(weights)!r}.")
+            raise ValueError(f"weights must be {ALLOWED}, not {str(weights)!r}.{suggestion(str(weights), WEIGHTS)}")
+        weights = absolute(weights)
         if weights not in WEIGHTS:
             network = self.make_network()
-            found, source = load_file(Path(absolute(weights)), network, self.identity)
+            found, source = load_file(Path(weights), network, self.identity)
             return Decoder(network.requires_grad_(False).eval(), found, source)
         own, shipped = self.run_folder / "best.safetensors", self.shipped_folder / "weights.safetensors"
-        candidates = {"auto": [own, shipped], "run": [own], "shipped": [shipped]}[str(weights)]
+        candidates = {"auto": [own, shipped], "run": [own], "shipped": [shipped]}[weights]
         path = next((path for path in candidates if path.exists()), None)
         if path is None:
-            path, origin = own, f"trained here just now, since {ABSENT[str(weights)]} for {self.title}"
+            path, origin = own, f"trained here just now, since {ABSENT[weights]} for {self.title}"
             dataset = self.load_data()
             for _ in self.train(self.open_run(dataset), dataset):
                 pass

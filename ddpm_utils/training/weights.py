@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from ddpm_utils import checkpoints
 from ddpm_utils.files import CheckpointError
+from ddpm_utils.names import canonical
 
 WEIGHTS = ("auto", "run", "shipped")
 ALLOWED = f"one of {', '.join(WEIGHTS)}, or a file that is there"
@@ -28,13 +29,16 @@ DEEPEST = 4  # mappings within each other that are searched
 
 def is_allowed(weights: object) -> bool:
     """Tell whether `weights` is one of `WEIGHTS`, or names a file that is there."""
-    return isinstance(weights, str | os.PathLike) and (weights in WEIGHTS or os.path.isfile(absolute(weights)))
+    if not isinstance(weights, str | os.PathLike):
+        return False
+    found = absolute(weights)
+    return found in WEIGHTS or os.path.isfile(found)
 
 
 def absolute(weights: str | os.PathLike) -> str:
     """Return the path of a file as seen from any folder, with ~ expanded; one of `WEIGHTS` stays as it is."""
     name = os.fspath(weights)
-    return name if name in WEIGHTS else os.path.abspath(os.path.expanduser(name))
+    return canonical(name, WEIGHTS) or os.path.abspath(os.path.expanduser(name))
 
 
 def load_file(path: Path, network: nn.Module, expected: Mapping[str, Any]) -> tuple[dict, str]:

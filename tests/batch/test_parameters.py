@@ -18,7 +18,9 @@ from ddpm_utils.diffusion.forward import diffuse, posterior_tables
 from ddpm_utils.diffusion.samplers import ancestral
 from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.diffusion.solvers import METHODS, fewest_calls
+from ddpm_utils.scalars import plain, whole
 from ddpm_utils.training.experiments import DEGRADATIONS, Experiment, RestorationExperiment
+from ddpm_utils.training.weights import WEIGHTS
 
 EXAMPLES = int(os.environ.get("DDPM_EXAMPLES", 100))
 pytestmark = pytest.mark.usefixtures("unchecked")
@@ -27,7 +29,7 @@ often = settings(  # the same examples each time; `make stress` draws others
     derandomize=not os.environ.get("DDPM_EXAMPLES"),
     database=None,
     deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 LARGEST = 3000  # T that is worked with here
 
@@ -49,7 +51,9 @@ ANYTHING = st.one_of(
     st.lists(st.integers(), max_size=2),
     st.builds(np.float64, st.floats(0, 1)),
     st.builds(np.int64, st.integers(0, 9)),
+    st.builds(torch.tensor, st.sampled_from([0, 5, 200.0, 0.1, True])),
 )
+BETAS = st.lists(st.one_of(st.floats(0, 1), st.floats(), st.integers(0, 1)), max_size=9)
 
 
 def is_refused(error: ValueError, *names: str) -> bool:
@@ -62,8 +66,8 @@ def is_refused(error: ValueError, *names: str) -> bool:
 
 def shows(error: ValueError, value) -> bool:
     """Whether an error shows the value: as given, the integer that it is, or what is wrong in the list of betas."""
-    numbers = [int(value)] if isinstance(value, float) and value.is_integer() else []
-    forms = [repr(value), *map(str, [value, *numbers]), *(map(repr, value) if isinstance(value, list) else [])]
+    value = plain(value)
+    forms = [repr(value), str(value), str(whole(value)), *(map(repr, value) if isinstance(value, list) else [])]
     return any(form in str(error) for form in forms)
 
 
@@ -109,6 +113,18 @@ def test_each_schedule_is_refused_or_works(schedule, numbers, T):
     except ValueError as error:
         assert is_refused(error, "beta", "beta_min", "beta_max"), error  # noqa: PT017
     else:
+        assert can_be_worked_with(experiment)
+
+
+@often
+@given(betas=st.one_of(BETAS, BETAS.map(np.array), BETAS.map(lambda betas: torch.tensor(betas, dtype=torch.float64))))
+def test_each_custom_schedule_is_refused_or_works(betas):
+    try:
+        experiment = Experiment(schedule="custom", betas=betas)
+    except ValueError as error:
+        assert is_refused(error, "betas") or "betas" in str(error), error  # noqa: PT017
+    else:
+        assert len(betas) == experiment.T
         assert can_be_worked_with(experiment)
 
 
@@ -162,14 +178,52 @@ def test_each_of_a_notebooks_own_parameters_is_refused_or_allowed(data):
     value = data.draw(ANYTHING)
     allowed = OWN[notebook][name]
     if allowed is str:
-        allowed = ("", "download")
-    right = type(value) is bool if allowed is bool else type(value) in (int, str) and value in allowed
+        allowed = WEIGHTS if name == "weights" else ("", "download")
+    meant = whole(value)
+    if name == "algorithm" and type(meant) is int:
+        meant = str(meant)
+    right = type(meant) is bool if allowed is bool else type(meant) in (int, str) and meant in allowed
     if right:
-        check_parameters(notebook, **{name: value})
+        assert check_parameters(notebook, **{name: value}) == {name: meant}
         return
     with pytest.raises(ValueError, match=rf"^{name} must be ") as found:
         check_parameters(notebook, **{name: value})
-    assert repr(value) in str(found.value)
+    assert shows(found.value, value)
+
+
+@pytest.mark.parametrize(
+    ("notebook", "name", "values", "meant"),
+    [
+        ("03_sampling", "calls", [20, 20.0, np.int64(20), np.float32(20), torch.tensor(20), np.array(20.0)], 20),
+        ("02_training", "resume", [True, np.bool_(True), torch.tensor(True)], True),
+        ("05_custom_degradation", "algorithm", ["direct", "Direct", " DIRECT "], "direct"),
+        ("05_custom_degradation", "algorithm", ["2", 2, 2.0, np.int32(2)], "2"),  # papermill -p algorithm 2
+        ("04_evaluation", "weights", ["shipped", "Shipped", "SHIPPED"], "shipped"),
+    ],
+)
+def test_values_are_understood_in_other_forms(notebook, name, values, meant):
+    for value in values:
+        found = check_parameters(notebook, **{name: value})[name]
+        assert (type(found), found) == (type(meant), meant)
+
+
+@pytest.mark.parametrize(
+    ("notebook", "name", "value", "end"),
+    [
+        ("03_sampling", "calls", True, "not True."),
+        ("03_sampling", "calls", 20.5, "not 20.5."),
+        ("03_sampling", "calls", "20", "not '20'."),
+        ("04_evaluation", "samples", np.array([20]), "not array([20])."),
+        ("02_training", "resume", 1, "not 1."),
+        ("05_custom_degradation", "algorithm", "dirct", "not 'dirct'. Did you mean 'direct'?"),
+        ("05_custom_degradation", "algorithm", 3, "not 3."),
+        ("05_custom_degradation", "algorithm", True, "not True."),
+    ],
+)
+def test_other_values_are_refused_as_they_were_given(notebook, name, value, end):
+    with pytest.raises(ValueError, match=f"^{name} must be ") as found:
+        check_parameters(notebook, **{name: value})
+    assert str(found.value).endswith(end)
 
 
 def test_no_more_images_than_there_are(digits):
@@ -177,7 +231,7 @@ def test_no_more_images_than_there_are(digits):
     assert problem("04_evaluation", "images", 1000, digits) is None
     for name, value, most in (("samples", 801, 800), ("images", 1001, 1000)):
         with pytest.raises(
-            ValueError, match=rf"{name} must be an integer from . to {most} \(mnist_5k has no more\), not"
+            ValueError, match=rf"{name} must be an integer from [0-9]+ to {most} \(mnist_5k has no more\), not"
         ):
             check_parameters("04_evaluation", digits, **{name: value})
 

@@ -1,5 +1,6 @@
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -97,7 +98,7 @@ def test_refuses_t_outside(t, images, blur):
         ({"severity": -1.0}, r"severity must be a number from 1e-06 to 1e\+06, not -1"),
         ({"severity": math.inf}, r"severity must be a number from 1e-06 to 1e\+06, not inf"),
         ({"severity": "1"}, r"severity must be a number from 1e-06 to 1e\+06, not '1'"),
-        ({"kernel": 3.0}, "kernel must be an odd integer from 1 to 55, not 3.0"),
+        ({"kernel": 3.5}, "kernel must be an odd integer from 1 to 55, not 3.5"),
         ({"kernel": 10}, "kernel must be an odd integer from 1 to 55, not 10"),
         ({"kernel": 57}, "kernel must be an odd integer from 1 to 55, not 57"),
     ],
@@ -291,3 +292,15 @@ def test_refuses_operators_that_do_not_begin_with_the_identity():
     for columns, rows in [(identities, 2 * identities), (2 * identities, identities)]:
         with pytest.raises(ValueError, match="operators at t = 0 must be the identity"):
             Separable(columns, rows)
+
+
+@pytest.mark.parametrize("kind", [GaussianBlur, HeatBlur, DownSampling, RowColumnAveraging, mixtures.flow])
+def test_whole_numbers_of_any_type_are_integers(kind, unchecked):
+    images = torch.linspace(-0.5, 0.5, 784).reshape(1, 1, 28, 28)
+    expected = kind(T=20, severity=0.5)
+    for number in (float, np.int64, np.float32, torch.tensor):
+        same = kind(T=number(20), severity=torch.tensor(0.5))
+        assert (type(same.T), same.T) == (int, 20)
+        torch.testing.assert_close(same(images, number(5), images), expected(images, 5, images), rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"t must hold integers, not 5\.5"):
+        expected(images, 5.5, images)

@@ -18,9 +18,9 @@ from ddpm_utils.diffusion.samplers import (
     standard_start,
 )
 from ddpm_utils.diffusion.schedules import constant, cosine, linear
-from ddpm_utils.diffusion.solvers import dpm_solver_2m, heun
+from ddpm_utils.diffusion.solvers import METHODS, dpm_solver_2m, fewest_calls, heun
 from ddpm_utils.networks.cnn import CNN
-from ddpm_utils.randomness import Noise
+from ddpm_utils.randomness import Noise, generator_for
 
 SCHEDULES = [constant(beta=0.05, T=40), linear(beta_max=0.3, T=40), cosine(T=40)]
 
@@ -270,3 +270,32 @@ def test_what_cannot_be_drawn_or_kept_is_refused(start):
         list(ancestral(decoder, schedule, start))
     with pytest.raises(ValueError, match=rf"keep must hold steps in 0…{schedule.T - 1}, not \[{schedule.T}\]"):
         sample_trajectory(ddim, decoder, schedule, z=start, keep=[schedule.T])
+
+
+def test_counts_and_seeds_may_be_whole_numbers_of_any_type(unchecked):
+    schedule, decoder = linear(beta_max=0.3, T=4), lambda z, time: z
+    expected = sample(ancestral, decoder, schedule, count=3, seed=5, batch_size=2)
+    for number in (float, np.int64, np.float32, torch.tensor):
+        options = {"count": number(3), "seed": number(5), "batch_size": number(2)}
+        torch.testing.assert_close(sample(ancestral, decoder, schedule, **options), expected, rtol=0, atol=0)
+        assert sample_trajectory(ancestral, decoder, schedule, keep=[number(2)]).keys() == {2}
+        assert METHODS["Heun"].steps(number(5)) == 3
+        assert fewest_calls(schedule, number(2), METHODS.values()) == fewest_calls(schedule, 2, METHODS.values())
+    torch.testing.assert_close(torch.rand(2, generator=generator_for(5.0)), torch.rand(2, generator=generator_for(5)))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"count": 2.5}, r"count must be an integer from 1 on, not 2\.5\."),
+        ({"count": 0}, r"count must be an integer from 1 on, not 0\."),
+        ({"count": True}, r"count must be an integer from 1 on, not True\."),
+        ({"count": "8"}, r"count must be an integer from 1 on, not '8'\."),
+        ({"seed": -1}, r"seed must be an integer from 0 on, not -1\."),
+        ({"batch_size": None}, r"batch_size must be an integer from 1 on, not None\."),
+        ({"variance": "Posteriors"}, r"variance must be one of beta, posterior, not 'Posteriors'\. Did you mean 'post"),
+    ],
+)
+def test_refuses_counts_and_names(options, sentence, unchecked):
+    with pytest.raises(ValueError, match=sentence):
+        sample(ancestral, lambda z, time: z, linear(beta_max=0.3, T=4), **options)

@@ -177,6 +177,13 @@ def test_gather_refuses_t_outside_the_table(t):
         (lambda: linear(T=10).subset([5, 5]), r"steps must increase and lie in 1…10"),
         (lambda: linear(T=10).subset([5, 11]), r"steps must increase and lie in 1…10"),
         (lambda: linear(T=10).subset(5, "odd"), "spacing must be one of even, quadratic, log_snr, karras, not 'odd'"),
+        (lambda: linear(T=10).subset([1, 5.5]), r"steps must be an integer, or a list of integers, not \[1, 5\.5\]"),
+        (lambda: linear(T=10).subset(5.5), r"steps must be an integer, or a list of integers, not 5\.5"),
+        (lambda: linear(T=10).subset("5"), r"steps must be an integer, or a list of integers, not '5'"),
+        (lambda: linear(T=10).subset(True), r"steps must be an integer, or a list of integers, not True"),
+        (lambda: linear(T=10).subset(5, "log-snrs"), r"not 'log-snrs'\. Did you mean 'log_snr'\?"),
+        (lambda: linear(T="10"), "T must be an integer, not '10'"),
+        (lambda: constant(beta=[0.1], T=3), r'beta must be a number, not \[0\.1\]\. For .* take schedule="custom"'),
         (lambda: linear(T=10).subset([]), r"steps must increase and lie in 1…10"),
         (lambda: constant(beta=0.1, T=400).subset(1), "take more steps: between two of these no signal is left"),
         (lambda: NoiseSchedule(np.array([0, 0.1]), alpha=np.array([1, 0.8])), "alpha must be the cumulative product"),
@@ -193,3 +200,23 @@ def test_gather_refuses_t_outside_the_table(t):
 def test_refuses(make, sentence, unchecked):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize("kind", [float, np.int64, np.float32, np.array, torch.tensor])
+def test_whole_numbers_of_any_type_are_integers(kind, unchecked):
+    expected = linear(beta_max=0.25, T=20)
+    schedule = linear(beta_max=kind(0.25) if kind is not np.int64 else 0.25, T=kind(20))
+    np.testing.assert_array_equal(schedule.beta, expected.beta)
+    assert cosine(T=kind(20)).T == constant(beta=0.1, T=kind(20)).T == 20
+    for spacing in ("even", "Log-SNR", "log snr"):
+        np.testing.assert_array_equal(
+            schedule.subset(kind(5), spacing).time,
+            expected.subset(5, "even" if spacing == "even" else "log_snr").time,
+        )
+    assert schedule.has_subset(kind(5))
+    np.testing.assert_array_equal(schedule.subset([kind(5), 10]).time, [0, 0.25, 0.5])
+    images = torch.zeros(2, 1)
+    assert gather(schedule.beta, kind(5), images).item() == gather(expected.beta, 5, images).item()
+    assert gather(schedule.beta, torch.tensor([5.0, 20.0]), images).shape == (2, 1)
+    with pytest.raises(ValueError, match=r"t must hold integers, not \[0\.5, 2\.0\]"):
+        gather(schedule.beta, torch.tensor([0.5, 2.0]), images)

@@ -1,4 +1,6 @@
+import json
 import pickle
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +10,7 @@ import torch
 from ddpm_utils import checkpoints
 from ddpm_utils.diffusion.schedules import linear
 from ddpm_utils.files import CheckpointError
-from ddpm_utils.training.experiments import PUBLISHED, SCHEDULES, Experiment
+from ddpm_utils.training.experiments import PUBLISHED, SCHEDULES, Experiment, RestorationExperiment
 from ddpm_utils.training.parameters import NETWORKS, ParameterError
 
 
@@ -133,6 +135,106 @@ def test_slug_and_folders(values, slug, output):
     assert experiment.run_folder == output / "data" / "runs" / slug / "mnist_5k-seed0"
     assert experiment.figures_folder == output / "data" / "runs" / slug / "figures"
     assert experiment.with_values(run_name="mine").run_folder.name == "mine"
+
+
+# Other forms of the same value
+
+TWENTY = [20.0, np.int64(20), np.uint8(20), np.float32(20), np.array(20), torch.tensor(20), torch.tensor(20.0)]
+TENTH = [np.float64(0.1), np.float32(0.1), np.float16(0.1), np.array(0.1), torch.tensor(0.1)]
+
+
+@pytest.mark.parametrize("name", ["T", "epochs", "batch_size", "seed"])
+def test_integers_may_come_in_other_types(name, unchecked):
+    expected = Experiment(beta=0.1, **({"T": 30} | {name: 20}))
+    for value in TWENTY:
+        same_experiment(Experiment(beta=0.1, **({"T": 30} | {name: value})), expected)
+
+
+@pytest.mark.parametrize("name", ["beta", "beta_min", "beta_max", "learning_rate"])
+def test_numbers_may_come_in_other_types(name, unchecked):
+    values = {"schedule": "linear" if name.startswith("beta_") else "constant", "beta_max": 0.2, "T": 30}
+    expected = Experiment(**(values | {name: 0.1}))
+    for value in TENTH:
+        same_experiment(Experiment(**(values | {name: value})), expected)
+
+
+def test_parameters_of_restorations_may_come_in_other_types(unchecked):
+    expected = RestorationExperiment("heat", 20, 0.5, norm=1, sigma=0.1, seed=20)
+    for integer, number in zip(TWENTY, [*TENTH, 0.1, 0.1], strict=True):
+        given = {"T": integer, "severity": torch.tensor(0.5), "norm": np.float64(1), "sigma": number, "seed": integer}
+        same_experiment(RestorationExperiment("Heat", **given), expected)
+
+
+def same_experiment(experiment, expected) -> None:
+    """Equal, also as names and as JSON."""
+    assert experiment == expected
+    assert (experiment.slug, experiment.title) == (expected.slug, expected.title)
+    assert json.dumps(experiment.description) == json.dumps(expected.description)
+    assert repr(experiment) == repr(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "spellings", "expected"),
+    [
+        ("schedule", ["Cosine", "COSINE", " cosine"], "cosine"),
+        ("network", ["LeanUNet", "lean-unet", "Lean UNet", "LEAN_UNET"], "lean_unet"),
+        ("network", ["CNN no norm", "cnn-no-norm", "CnnNoNorm"], "cnn_no_norm"),
+        ("dataset", ["FashionMNIST", "fashion-mnist", "Fashion MNIST"], "fashion_mnist"),
+        ("dataset", ["MNIST", "Mnist"], "mnist"),
+        ("lr_schedule", ["OneCycle", "one-cycle", "One cycle"], "one_cycle"),
+    ],
+)
+def test_other_spellings_are_the_same_experiment(name, spellings, expected):
+    for spelling in spellings:
+        same_experiment(Experiment(**{name: spelling}), Experiment(**{name: expected}))
+
+
+# Schedules of one's own
+
+
+def test_a_custom_schedule_is_known_by_its_betas(output):
+    betas = [1e-4 + k / 29 * (0.02 - 1e-4) for k in range(30)]
+    experiment = Experiment(schedule="custom", betas=betas, T=7, network="lean_unet")
+    assert experiment.T == experiment.noise_schedule.T == experiment.objective.T == 30
+    assert experiment.noise_schedule.beta.tolist() == [0, *betas]
+    assert re.fullmatch(r"custom-T30-[0-9a-f]{8}-lean_unet", experiment.slug)
+    assert experiment.title == "custom schedule, β from 0.0001 to 0.02, T = 30, lean_unet"
+    assert experiment.identity.keys() == {"schedule", "T", "betas", "network"}
+    assert json.loads(json.dumps(experiment.description)) == experiment.description
+    assert pickle.loads(pickle.dumps(experiment)) == experiment
+    assert len({experiment, experiment.with_values(betas=list(betas)), experiment.with_values(T=5)}) == 1
+    other = experiment.with_values(betas=[*betas[:-1], 0.021])
+    assert other.slug != experiment.slug
+    assert other.identity != experiment.identity
+    assert experiment.with_values(schedule="cosine", betas=()).T == 30
+
+
+@pytest.mark.parametrize("kind", [tuple, np.array, torch.tensor, lambda betas: np.array(betas, dtype=np.float32)])
+def test_betas_may_come_in_other_types(kind, unchecked):
+    same_experiment(Experiment("custom", betas=kind([0.1, 0.25, 0.3])), Experiment("custom", betas=[0.1, 0.25, 0.3]))
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        (
+            {"beta": [0.1, 0.2]},
+            'beta must be a number, not [0.1, 0.2]. For a β of its own at each step take schedule="custom"',
+        ),
+        ({"beta": (0.1,)}, 'take schedule="custom" and betas=[β_1, …, β_T].'),
+        ({"beta": np.array([0.1, 0.2])}, 'take schedule="custom" and betas=[β_1, …, β_T].'),
+        ({"schedule": "linear", "beta_max": torch.zeros(3)}, 'take schedule="custom" and betas=[β_1, …, β_T].'),
+        ({"betas": [0.1]}, "betas must be empty for the schedule 'constant', not 1 numbers: leave them out, or take"),
+        ({"schedule": "Cosine", "betas": [0.1, 0.2]}, "betas must be empty for the schedule 'cosine', not 2 numbers"),
+        ({"schedule": "custom"}, "betas must hold β_1 … β_T, and not be empty."),
+        ({"schedule": "custom", "betas": [0.1, 2]}, "betas[1] = β_2 must lie strictly between 0 and 1, not 2."),
+        ({"schedule": "custom", "betas": 300 * [0.9]}, "betas = [0.9 … 0.9]: alpha at T = 300 is 1e-300, below 1e-60"),
+    ],
+)
+def test_betas_that_do_not_fit_are_refused(values, sentence, unchecked):
+    with pytest.raises(ParameterError, match=re.escape(sentence)) as found:
+        Experiment(**values)
+    assert len(found.value.problems) == 1
 
 
 def test_output_is_the_project_by_default(monkeypatch):
