@@ -2,11 +2,13 @@
 
 import errno
 import os
+import re
 
 import pytest
 
 from ddpm_utils.evaluation.recorded_tables import readme_tables, recorded_table
 from ddpm_utils.places import PROJECT
+from ddpm_utils.training.base import TrainingSetup
 from maintenance.__main__ import main
 
 
@@ -35,6 +37,31 @@ def test_bad_input_is_one_sentence(arguments, sentence, capsys, unchecked):
     error = capsys.readouterr().err
     assert error.startswith(f"python -m maintenance: {sentence}")
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("what", "parameters"),
+    [
+        ("measure", ["run_name=mistyped"]),  # of weights that are shipped
+        ("measure", ["beta=0.5", "T=3"]),  # of none
+        ("measure", ["network=lean_unet", "run_name=mistyped", "seed=1"]),
+        ("measure", ["degradation=blur", "run_name=mistyped"]),
+        ("measure", ["degradation=blur", "T=7"]),
+        ("ship", ["run_name=mistyped"]),
+        ("ship", ["degradation=fade", "seed=3"]),
+        ("samplers", ["run_name=mistyped"]),
+        ("samplers", ["beta=0.5", "T=3"]),
+        ("explain", ["run_name=mistyped"]),
+        ("explain", ["schedule=linear"]),
+    ],
+)
+def test_what_was_never_trained_is_refused(what, parameters, output, monkeypatch, capsys):
+    monkeypatch.setattr(TrainingSetup, "train", lambda *_: pytest.fail("it began to train"))
+    assert main(["records", what, *parameters]) == 1
+    error = capsys.readouterr().err
+    assert re.search(r"holds no run|there is no checkpoint|there are no shipped weights", error)
+    assert error.count("\n") == 1
+    assert list(output.rglob("*")) == []
 
 
 def test_readme_shows_the_recorded_tables():

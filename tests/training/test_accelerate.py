@@ -7,6 +7,7 @@ rate being 2e-3); the tests allow a tenth. A wrong share of the batch shows in t
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ddpm_utils import checkpoints, data
 from ddpm_utils.__main__ import main
+from ddpm_utils.locks import locked
 from ddpm_utils.places import PROJECT
 from ddpm_utils.training import loop
 from ddpm_utils.training.experiments import Experiment
@@ -144,6 +146,16 @@ def test_a_loss_that_is_not_finite_ends_both(few, output):
     assert first.splitlines()[-1] == "ddpm: the loss became nan at step 5: lower learning_rate."
     assert second == ""
     assert last.read_bytes() == before
+
+
+def test_a_run_in_use_ends_both(few, output):
+    """The main process alone takes the lock; the other one must not wait for it for ever."""
+    folder = folder_of("lean_unet")
+    with locked(folder):
+        first, second = fail_together(output, ON_FEW_DIGITS, *arguments("lean_unet", 1))
+        assert sorted(path.name for path in folder.iterdir()) == [".lock", ".lock.json"]
+    assert re.search(rf"^ddpm: .* is in use by .*\(process {os.getpid()}, since .*$", first, re.MULTILINE)
+    assert "in use" not in second
 
 
 def test_a_batch_that_cannot_be_shared_ends_both(output):
