@@ -22,6 +22,7 @@ SLOW = (
     *(f"batch/test_{name}.py" for name in ("engines", "jobs", "notebooks", "own_degradation", "own_network")),
     *("batch/test_student.py", "batch/test_sweep.py", "training/test_accelerate.py"),
     *("evaluation/test_explanations.py", "evaluation/test_restoration.py", "training/test_restoration_experiment.py"),
+    *("batch/test_check_names.py::test_papermill", "batch/test_custom_schedule.py"),
     *("diffusion/test_latent_model.py::test_densities_integrate", "evaluation/test_classifier.py::test_learns"),
     *("test_commands.py::test_trains", "test_security.py::test_jupyterlab", "test_vocabulary.py::test_the_ten_lines"),
 )
