@@ -96,6 +96,21 @@ def test_a_kernel_that_dies_has_one_more_chance(job, monkeypatch):
     assert len(tries) == 2
 
 
+def test_a_kernel_on_a_busy_machine_has_time(job, monkeypatch):
+    """To start, and to send the last output of a cell."""
+    given = []
+
+    def client(notebook, **options):
+        given.append(options)
+        raise RuntimeError("not started")
+
+    monkeypatch.setattr("ddpm_utils.batch.kernels.PapermillNotebookClient", client)
+    assert execute(job, 1).state == "failed"
+    assert given[0]["startup_timeout"] >= 600
+    assert given[0]["iopub_timeout"] >= 600
+    assert given[0]["timeout"] is None
+
+
 def test_what_is_done_is_kept(job, executed):
     assert states([job]) == ["done"]
     assert states([job]) == ["kept"]
