@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from ddpm_utils import names, sources
+from ddpm_utils.checks import check_floats, check_pixels
 from ddpm_utils.image_files import DataError, Labels, Pixels, read_folder
 from ddpm_utils.places import RESOURCES, default_root, shown
 from ddpm_utils.shapes import Images
@@ -206,10 +207,16 @@ def _read_embedded() -> dict[str, np.ndarray]:
 
 
 def scale(pixels: Pixels) -> Images:
-    """Bytes 0…255 → floats in [−0.5, 0.5], with a channel: the range that the network sees."""
+    """Bytes 0…255 → floats in [−0.5, 0.5], with a channel: the range that the network sees.
+
+    Raises:
+        ValueError: if they are no bytes of shape (n, height, width), such as floats in [0, 1].
+    """
+    check_pixels(pixels, "pixels")
     return pixels.unsqueeze(1).float().div_(255).sub_(0.5)
 
 
 def to_unit(images: Images) -> Images:
     """[−0.5, 0.5] → [0, 1]; what lies outside is clamped. The fixed grey scale of tables and figures."""
+    check_floats(images, "images")
     return (images + 0.5).clamp(0, 1)

@@ -10,7 +10,7 @@ from ddpm_utils.places import PROJECT
 
 ORDER = (
     *("__main__", "commands", "batch", "lab", "evaluation", "plots", "training", "networks", "cold", "diffusion"),
-    *("checkpoints", "locks", "files", "randomness", "data", "sources", "image_files"),
+    *("checkpoints", "locks", "files", "randomness", "data", "checks", "sources", "image_files"),
     *("names", "scalars", "surroundings", "places", "shapes", "terminal"),
 )
 """Folders and modules of the package: each may import only what stands after it, and of its own folder."""

@@ -15,6 +15,7 @@ from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
+from ddpm_utils.checks import check_images
 from ddpm_utils.cold.degradations import Degradation
 from ddpm_utils.shapes import Images
 
@@ -30,6 +31,7 @@ class Forgotten:
     """
 
     def __init__(self, degradation: Degradation, images: Images):
+        check_images(images, "images")
         self.degradation, self.mean = degradation, images.mean(0)
 
     def __call__(self, count: int, generator: torch.Generator) -> tuple[Images, Tensor]:
@@ -97,5 +99,6 @@ class Fitted:
 
 def degraded(degradation: Degradation, images: Images, seed: int = 0) -> tuple[Images, Tensor]:
     """z_T of images, with contexts of their own, and these."""
+    check_images(images, "images")
     context = degradation.draw_context(len(images), torch.Generator().manual_seed(seed))
     return degradation(images, degradation.T, context), context

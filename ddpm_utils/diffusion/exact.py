@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ddpm_utils.checks import check_images
 from ddpm_utils.diffusion.forward import posterior_tables
 from ddpm_utils.diffusion.schedules import NoiseSchedule, gather
 from ddpm_utils.shapes import Images
@@ -33,6 +34,7 @@ class AffineDecoder:
     """
 
     def __init__(self, images: Images, schedule: NoiseSchedule):
+        check_images(images, "images", overshoot=True)  # points of any Gaussian, too
         flat = images.flatten(1).double()
         eigenvalues, vectors = torch.linalg.eigh(torch.cov(flat.T, correction=0))
         self.schedule = schedule
@@ -64,6 +66,7 @@ class ExactDecoder:
     """
 
     def __init__(self, images: Images, schedule: NoiseSchedule):
+        check_images(images, "images", overshoot=True)  # points of any Gaussian, too
         self.schedule = schedule
         flat = images.flatten(1)
         self.mean = flat.double().mean(0).float()  # taken off: smaller numbers, smaller rounding errors

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from ddpm_utils.checks import check_floats
 from ddpm_utils.diffusion.schedules import NoiseSchedule, gather
 from ddpm_utils.shapes import Step
 
@@ -23,8 +24,9 @@ def diffuse_step(
         noise: ε_t ~ N(0, I), of z's shape.
 
     Raises:
-        ValueError: if t is outside 0…T.
+        ValueError: if t is outside 0…T, or the images are no floating-point tensor.
     """
+    check_floats(z, "z")
     beta = schedule.beta
     return gather(np.sqrt(1 - beta), t, z) * z + gather(np.sqrt(beta), t, z) * noise
 
@@ -40,8 +42,9 @@ def diffuse(
         noise: ε ~ N(0, I), of x's shape.
 
     Raises:
-        ValueError: if t is outside 0…T.
+        ValueError: if t is outside 0…T, or the images are no floating-point tensor.
     """
+    check_floats(x, "x")
     alpha = schedule.alpha
     return gather(np.sqrt(alpha), t, x) * x + gather(np.sqrt(1 - alpha), t, x) * noise
 
@@ -62,8 +65,10 @@ def posterior(
         the mean, of z's shape, and the variance of every pixel, of shape (batch or 1, 1, …).
 
     Raises:
-        ValueError: if t is outside 0…T.
+        ValueError: if t is outside 0…T, or the images are no floating-point tensor.
     """
+    check_floats(z, "z")
+    check_floats(x, "x")
     z_weight, x_weight, variance = posterior_tables(schedule)
     return gather(z_weight, t, z) * z + gather(x_weight, t, z) * x, gather(variance, t, z)
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ddpm_utils import data
+from ddpm_utils.checks import SMALLEST, check_images
 from ddpm_utils.data import Dataset
 from ddpm_utils.diffusion.forward import diffuse
 from ddpm_utils.diffusion.samplers import MatchedStart, Sampler, ancestral, sample, standard_start
@@ -105,8 +106,8 @@ def _check_sizes(dataset: Dataset, samples: int, reconstructions: int, full: int
     test, most = len(dataset.test), min(len(dataset.test), len(dataset.validation))
     if not 1 <= reconstructions <= test:
         raise ValueError(f"reconstructions must be in 1…{test}, the test images, not {reconstructions}.")
-    if not 4 <= samples <= most:
-        raise ValueError(f"samples must be in 4…{most}, as many as there are real images to compare, not {samples}.")
+    if not SMALLEST <= samples <= most:
+        raise ValueError(f"samples must be in {SMALLEST}…{most}, as many as there are real images, not {samples}.")
     if repeats < 1:
         raise ValueError(f"repeats must be at least 1, not {repeats}.")
     if not 0 <= full <= reconstructions:
@@ -234,6 +235,7 @@ def generate(
 
 def degrade(experiment: Experiment, images: Tensor, t: int | None = None) -> Tensor:
     """z_t of each image (z_T if t is None), with noise of its own seed."""
+    check_images(images, "images")
     noise = Noise(range(NOISE_SEED, NOISE_SEED + len(images)))()
     return diffuse(images, experiment.T if t is None else t, noise, experiment.noise_schedule)
 

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ddpm_utils.checks import check_images
 from ddpm_utils.data import Dataset
 from ddpm_utils.diffusion.exact import AffineDecoder, ExactDecoder, identity_loss
 from ddpm_utils.diffusion.likelihood import VARIANCES, variational_bound
@@ -65,6 +66,7 @@ def loss_profile(
     decoder: Network, schedule: NoiseSchedule, images: Images, steps: Sequence[int], *, seed: int = 0
 ) -> Float[Tensor, "steps n"]:
     """The loss of the same images with the same noise at each of some steps; equal seeds make decoders comparable."""
+    check_images(images, "images")
     noise = torch.randn(images.shape, generator=generator_for(seed, "profile"))
     rows = [losses_at(decoder, schedule, images, torch.full((len(images),), t), noise) for t in steps]
     return torch.stack(rows)
@@ -81,6 +83,7 @@ def loss_by_step(
     Raises:
         ValueError: if that is too few.
     """
+    check_images(images, "images")
     T, n = schedule.T, len(images)
     if rounds * n < 2 * T:
         raise ValueError(f"{rounds} rounds of {n} images are too few for {T} steps: take {-(-2 * T // n)} rounds.")
@@ -108,6 +111,8 @@ def generalisation_gap(
     Returns:
         t, evenly spread over 1…T, and the differences.
     """
+    check_images(seen, "seen")
+    check_images(unseen, "unseen")
     t = 1 + torch.arange(len(seen)) * schedule.T // len(seen)
     t = t[torch.randperm(len(seen), generator=generator_for(seed, "gap t"))]
     noise = torch.randn(seen.shape, generator=generator_for(seed, "gap noise"))

@@ -17,6 +17,7 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
 from torchmetrics.image.kid import KernelInceptionDistance
 
+from ddpm_utils.checks import check_counts, check_images
 from ddpm_utils.data import to_unit
 from ddpm_utils.shapes import Images
 
@@ -29,6 +30,7 @@ PUBLISHED_BATCH = 512  # the report's RMSE is the root of the mean over a batch 
 
 def stretch(images: Images) -> Images:
     """Each image min–max normalised by itself to [0, 1], as the report did; a constant image becomes 0."""
+    check_images(images, "images", overshoot=True)
     low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
     return (images - low) / (high - low).clamp(min=1e-12)
 
@@ -38,6 +40,7 @@ def wrapped(images: Images) -> Images:
 
     −0.5 … −1/255 wraps to 129 … 255: the background becomes grey, soft edges white.
     """
+    check_images(images, "images", overshoot=True)
     return (images * 255).int().remainder(256) / 255 - 0.5
 
 
@@ -48,16 +51,16 @@ def image_quality(restored: Images, target: Images, protocol: str = "corrected")
     PSNR: peak signal-to-noise ratio in dB, higher is better.
 
     Args:
+        restored: may leave the range, as outputs of a network do.
         protocol: "corrected": clamp to [0, 1], each metric per image, then averaged. "published": each image
             is stretched by itself first, and RMSE is the root over batches of 512.
 
     Raises:
-        ValueError: if the protocol is unknown, or the two do not hold the same number of images.
+        ValueError: if the protocol is unknown, the two do not hold the same number of images, or their values, type or
+            shape are wrong.
     """
     if protocol not in PROTOCOLS:
         raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {protocol!r}.")
-    if restored.shape != target.shape:
-        raise ValueError(f"{len(restored)} restored images cannot be compared with {len(target)} targets.")
     scores = {name: values.mean().item() for name, values in quality_of_each(restored, target, protocol).items()}
     if protocol == "published":
         squared = (stretch(restored) - stretch(target)).square().flatten(1).mean(1)
@@ -67,6 +70,11 @@ def image_quality(restored: Images, target: Images, protocol: str = "corrected")
 
 def quality_of_each(restored: Images, target: Images, protocol: str = "corrected") -> dict[str, Float[Tensor, " n"]]:
     """RMSE, SSIM and PSNR of each image; arguments as for `image_quality`, RMSE per image by both protocols."""
+    check_images(restored, "restored", overshoot=True)
+    check_images(target, "target")
+    if restored.shape != target.shape:
+        wrong = f"{len(restored)} restored images cannot be compared with {len(target)} targets"
+        raise ValueError(f"{wrong}: their shapes are {tuple(restored.shape)} and {tuple(target.shape)}.")
     restored, target = (stretch(i) if protocol == "published" else to_unit(i) for i in (restored, target))
     return {
         "RMSE": (restored - target).square().flatten(1).mean(1).sqrt(),
@@ -77,7 +85,12 @@ def quality_of_each(restored: Images, target: Images, protocol: str = "corrected
 
 @torch.inference_mode()
 def features(extractor: Callable[[Tensor], Tensor], images: Images, batch_size: int = 250) -> Features:
-    """Features of images that are first clamped to [−0.5, 0.5], so that fakes and reals share one range."""
+    """Features of images that are first clamped to [−0.5, 0.5], so that fakes and reals share one range.
+
+    Raises:
+        ValueError: if their values, type or shape are wrong.
+    """
+    check_images(images, "images", overshoot=True)
     return torch.cat([extractor(batch.clamp(-0.5, 0.5)) for batch in images.split(batch_size)])
 
 
@@ -126,8 +139,9 @@ class _Given(nn.Module):
         return features
 
 
-def _check_finite(**sets: Tensor) -> None:
-    """Features that are not finite would end the process in LAPACK, without a word."""
+def _check(**sets: Tensor) -> None:
+    """Refuse too few features, and those that are not finite, which would end the process in LAPACK, without a word."""
+    check_counts(**sets)
     for name, features in sets.items():
         bad = (~features.isfinite().all(1)).sum().item()
         if bad:
@@ -144,9 +158,9 @@ def fid(fake: Features, real: RealFeatures) -> float:
     beside the floor, which is the FID of real images against other real ones.
 
     Raises:
-        ValueError: if there are features that are not finite.
+        ValueError: if there are features that are not finite, or fewer than `SMALLEST` on either side.
     """
-    _check_finite(fake=fake, real=real)
+    _check(fake=fake, real=real)
     metric = FrechetInceptionDistance(_Given(fake.shape[1])).set_dtype(torch.float64)
     metric.update(real.double(), real=True)
     metric.update(fake.double(), real=False)
@@ -158,7 +172,11 @@ def fid_interval(fake: Features, real: RealFeatures, *, resamples: int = 100, se
 
     Resampling repeats images, which raises every replicate's FID; the basic interval, 2·FID − quantile,
     takes that bias off again.
+
+    Raises:
+        ValueError: as `fid` does.
     """
+    _check(fake=fake, real=real)
     generator = torch.Generator().manual_seed(seed)
     draws = [torch.randint(len(fake), (len(fake),), generator=generator) for _ in range(resamples)]
     replicates = torch.tensor([fid(fake[draw], real) for draw in draws], dtype=torch.float64)
@@ -171,9 +189,9 @@ def kid(fake: Features, real: RealFeatures, *, seed: int = 0, subsets: int = 50)
     """Kernel distance (Bińkowski et al. 2018), mean and standard deviation over subsets; unbiased, near 0 is best.
 
     Raises:
-        ValueError: if there are features that are not finite.
+        ValueError: if there are features that are not finite, or fewer than `SMALLEST` on either side.
     """
-    _check_finite(fake=fake, real=real)
+    _check(fake=fake, real=real)
     size = min(len(fake), len(real), 1000) // 2
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save all extracted features")
@@ -193,9 +211,10 @@ def fid_quality(fake: Features, real: RealFeatures, *, seed: int = 0) -> dict[st
         real: at least twice as many as the fakes: one half to compare with, the other for the floor.
 
     Raises:
-        ValueError: if there are too few images for the samples.
+        ValueError: if there are fewer than `SMALLEST` samples, or too few images for them.
     """
     count = len(fake)
+    check_counts(fake=fake)
     if len(real) < 2 * count:
         raise ValueError(f"{count} FID samples need at least {2 * count} real images, but there are {len(real)}.")
     reference, other = real[:count], real[count : 2 * count]

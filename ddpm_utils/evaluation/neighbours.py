@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from ddpm_utils.checks import check_images
 from ddpm_utils.data import Dataset
 from ddpm_utils.shapes import Images
 
@@ -13,6 +14,8 @@ COPY = 1 / 3  # of the distance to the second nearest training image; a sample t
 
 def nearest(images: Images, among: Float[Tensor, "m 1 height width"]) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
     """Root mean squared distance per pixel to the nearest of other images, and which it is."""
+    check_images(images, "images", overshoot=True)
+    check_images(among, "among")
     distances, indices = _closest(images, among, 1)
     return distances[:, 0], indices[:, 0]
 
@@ -28,6 +31,7 @@ def neighbours(images: Images, dataset: Dataset) -> dict[str, float]:
         "copies": the share of images whose distance is below a third of that to the second nearest training image
         (Yoon et al. 2023).
     """
+    check_images(images, "images", overshoot=True)
     distances, _ = _closest(images.clamp(-0.5, 0.5), dataset.train.images, 2)
     copies = distances[:, 0] <= COPY * distances[:, 1]
     return {"nearest": distances[:, 0].median().item(), "copies": copies.float().mean().item()}

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ddpm_utils.checks import SMALLEST
 from ddpm_utils.cold import starts
 from ddpm_utils.cold.degradations import Degradation, Separable
 from ddpm_utils.cold.mixtures import GaussianFade, Mixture, draw_noise
@@ -81,8 +82,9 @@ def evaluate_restoration(
     Raises:
         ValueError: if the data set holds fewer than twice so many test images.
     """
-    if not 20 <= images <= len(dataset.test) // 2:
-        raise ValueError(f"images must be in 20…{len(dataset.test) // 2}, half of the test images, not {images}.")
+    most = len(dataset.test) // 2
+    if not SMALLEST <= images <= most:
+        raise ValueError(f"images must be in {SMALLEST}…{most}, half of the test images, not {images}.")
     judge = Judge(dataset, images)
     degradation = experiment.process
     test = dataset.test.images

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
+from ddpm_utils.checks import check_images
 from ddpm_utils.data import Dataset
 from ddpm_utils.diffusion.exact import AffineDecoder, ExactDecoder, optimal_variance
 from ddpm_utils.diffusion.likelihood import VARIANCES
@@ -221,4 +222,5 @@ def samples(experiment: Experiment, dataset: Dataset, decoder: Decoder, sizes: S
 @torch.inference_mode()
 def classes(classifier: nn.Module, images: Images) -> Int[Tensor, " n"]:
     """The digit that the classifier names for each image, clamped to [−0.5, 0.5]."""
+    check_images(images, "images", overshoot=True)
     return torch.cat([classifier(part.clamp(-0.5, 0.5)).argmax(1) for part in images.split(BATCH)])

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ddpm_utils import data
+from ddpm_utils.checks import check_images
 from ddpm_utils.data import Dataset
 from ddpm_utils.diffusion.exact import AffineDecoder
 from ddpm_utils.diffusion.forward import diffuse
@@ -57,6 +58,7 @@ def mean_error(decoder: Network, schedule: NoiseSchedule, images: Images, t: int
 
     mean(ε̂) is compared as it is, so that a constant bias counts; a value above 1 is worse than no estimate.
     """
+    check_images(images, "images")
     noise = torch.randn(images.shape, generator=generator_for(seed, "mean"))
     z = diffuse(images, t, noise, schedule)
     time = float(schedule.time[t])
@@ -70,6 +72,7 @@ def start_mismatch(images: Images, schedule: NoiseSchedule) -> dict[str, float]:
 
     The background is the frame of 2 pixels, black in nearly all of MNIST.
     """
+    check_images(images, "images")
     alpha = schedule.alpha[-1]
     mean = np.sqrt(alpha) * images.mean(0)
     deviation = (alpha * images.var(0, correction=0) + 1 - alpha).sqrt()

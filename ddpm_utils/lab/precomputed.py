@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ddpm_utils.checks import check_images
 from ddpm_utils.cold.degradations import Degradation
 from ddpm_utils.cold.restoration import there_and_back
 from ddpm_utils.cold.samplers import ALGORITHMS
@@ -32,6 +33,7 @@ def estimates(
     network: Network, schedule: NoiseSchedule, x: Images, noise: Images, steps: Sequence[int]
 ) -> dict[int, Estimate]:
     """The network's estimate g of the noise in z_t (equation 2), and x̂ = (z_t − √(1−α_t)·g)/√α_t, at each t ≥ 1."""
+    check_images(x, "x")
     found = {}
     for t in steps:
         alpha = schedule.alpha[t]

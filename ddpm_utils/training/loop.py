@@ -17,6 +17,7 @@ from accelerate.utils import gather_object
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from ddpm_utils.checks import check_images
 from ddpm_utils.randomness import generator_for
 from ddpm_utils.training.objectives import Objective
 from ddpm_utils.training.run import EpochRecord, Run
@@ -80,13 +81,13 @@ def train(
         `Progress` after each step, the same in all processes.
 
     Raises:
-        ValueError: if there are fewer images than one batch holds, the processes cannot share a batch or do not begin
-            alike, or the lr_schedule is unknown.
+        ValueError: if the images are not in the range (see `check_images`) or fewer than one batch holds, the processes
+            cannot share a batch or do not begin alike, or the lr_schedule is unknown.
         FloatingPointError: if the run diverges: the loss of a batch or of the validation images is not finite, or more
             than 10 times both what it was at first and what the answer 0 has. What was saved before is kept.
     """
     accelerator = accelerator or Accelerator()
-    steps = _steps_per_epoch(run, images, batch_size, lr_schedule, accelerator)
+    steps = _steps_per_epoch(run, images, validation, batch_size, lr_schedule, accelerator)
     take_step = _Stepper(run, objective, seed, accelerator, objective.loss_of_zero(images))
     saved = started = time.monotonic()
     for epoch in range(run.step // steps + 1, epochs + 1):
@@ -115,12 +116,14 @@ def train(
 
 
 def _steps_per_epoch(
-    run: Run, images: Float[Tensor, "n 1 28 28"], batch_size: int, lr_schedule: str, accelerator: Accelerator
+    run: Run, images: Tensor, validation: Tensor, batch_size: int, lr_schedule: str, accelerator: Accelerator
 ) -> int:
     """Return how many full batches an epoch has; refuse what `train` cannot start with (see there)."""
     begun = sorted(set(gather_object([(run.step, len(images))])))  # now all have read the folder: one may write
     if len(begun) > 1:
         raise ValueError(f"the processes must share run folder and data, not begin with (step, images) = {begun}.")
+    check_images(images, "images")
+    check_images(validation, "validation")
     if batch_size > len(images):
         raise ValueError(f"batch_size = {batch_size} is larger than the {len(images)} training images.")
     if batch_size % accelerator.num_processes:
@@ -203,6 +206,7 @@ def validate(
     Args:
         accelerator: shares the images between its processes, each of which gets all losses.
     """
+    check_images(images, "images")
     training = network.training
     network.eval()
     device = next(network.parameters()).device

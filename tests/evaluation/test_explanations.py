@@ -28,7 +28,7 @@ SMALL = Sizes(
     floor=16,
     per_step=2,
     gap=64,
-    samples=16,
+    samples=20,
     calls=10,
     exact=200,
     reconstructions=8,
@@ -154,7 +154,7 @@ def norm_entries(digits) -> dict[str, dict]:
             "network": network,
             "weights": {"epoch": 0},
             "sight": sight.sight(experiment, digits, decoder, images=16),
-            "starts": sight.starts(experiment, digits, decoder, samples=12, calls=2),
+            "starts": sight.starts(experiment, digits, decoder, samples=20, calls=2),
         }
     return json.loads(json.dumps(entries))
 

@@ -22,7 +22,7 @@ from maintenance.records.shipping import ledger_for
 from maintenance.records.table_1 import record, record_explanations
 
 TINY = {"beta": 0.3, "T": 4, "batch_size": 1600, "epochs": 1}
-SMALL = {"samples": 8, "reconstructions": 6, "calls": 2, "full": 4, "repeats": 2}
+SMALL = {"samples": 20, "reconstructions": 6, "calls": 2, "full": 4, "repeats": 2}
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +113,7 @@ def test_a_replacement_of_the_data_is_not_recorded(digits, monkeypatch):
 def test_the_difference_of_few_and_all_calls_is_paired(digits):
     experiment = Experiment(beta=0.3, T=6)
     decoder = Decoder(experiment.make_network().eval().requires_grad_(False), {}, "")
-    sizes = {"samples": 4, "reconstructions": 5, "calls": 6, "full": 5}
+    sizes = {"samples": 20, "reconstructions": 5, "calls": 6, "full": 5}
     found = evaluate(experiment, digits, decoder, **sizes)["reconstruction"]
     assert found["few calls"]["corrected"] == found["all steps"]["corrected"]  # the same sampler at all T steps
     assert set(found["few − all"]["corrected"].values()) == {0.0}
@@ -126,14 +126,14 @@ def test_the_matched_start_is_left_out_where_it_is_the_other(digits):
     for beta, starts in {0.99: ["standard"], 0.2: ["standard", "matched"]}.items():
         experiment = Experiment(beta=beta, T=3)
         decoder = Decoder(experiment.make_network().eval().requires_grad_(False), {}, "")
-        found = evaluate(experiment, digits, decoder, samples=4, reconstructions=2, calls=3)
+        found = evaluate(experiment, digits, decoder, samples=20, reconstructions=2, calls=3)
         assert list(found["distribution"]) == starts
 
 
 @pytest.mark.parametrize(
     ("sizes", "sentence"),
     [
-        ({"samples": 801}, r"samples must be in 4…800, as many as there are real images to compare, not 801"),
+        ({"samples": 801}, r"samples must be in 20…800, as many as there are real images, not 801"),
         ({"reconstructions": 1001}, r"reconstructions must be in 1…1000, the test images, not 1001"),
         ({"full": 3}, r"full must be in 0…2, the reconstructions, not 3"),
     ],
@@ -142,7 +142,7 @@ def test_more_than_there_is_is_refused(sizes, sentence, digits):
     experiment = Experiment(beta=0.3, T=3)
     decoder = Decoder(experiment.make_network(), {}, "")
     with pytest.raises(ValueError, match=sentence):
-        evaluate(experiment, digits, decoder, **{"samples": 4, "reconstructions": 2, "calls": 3} | sizes)
+        evaluate(experiment, digits, decoder, **{"samples": 20, "reconstructions": 2, "calls": 3} | sizes)
 
 
 def test_reconstructions_from_t_use_the_steps_up_to_t(digits):
