@@ -44,7 +44,7 @@ def prepared(**variables: str) -> subprocess.CompletedProcess:
 @pytest.mark.parametrize(
     "variables",
     [
-        {"HOME": "/proc/nonexistent/home"},
+        {"HOME": "/dev/null/home"},
         {"HOME": "/dev/null"},
         {"HOME": "{0}", "MPLCONFIGDIR": "/dev/null/x", "JUPYTER_RUNTIME_DIR": "/dev/null"},
         {"HOME": "{0}", "IPYTHONDIR": "/dev/null/x", "JUPYTER_CONFIG_DIR": "/dev/null"},
