@@ -80,7 +80,7 @@ def test_each_experiment_is_a_chain_in_a_folder_of_its_own(grid, output):
 def test_more_images_than_there_are_are_refused_before_anything_starts(tmp_path, output):
     text = "experiments:\n  - {beta: 0.1, T: 20}\nnotebooks:\n  04_evaluation: {samples: 5000}\n"
     with pytest.raises(
-        ValueError, match=r"samples of 04_evaluation must be an integer from 4 to 800 \(mnist_5k has no more\), not"
+        ValueError, match=r"samples of 04_evaluation must be an integer from 20 to 800 \(mnist_5k has no more\), not"
     ):
         plan(read_grid(write(tmp_path, text)), output)
 
