@@ -115,7 +115,7 @@ def read(source: Source, found: dict[str, Path]) -> list[Tensor]:
     """
     if source.name == "USPS":
         parts = [_read_usps(next(iter(found.values())).parent, train) for train in (True, False)]
-        fitted = [np.stack([fit(PIL.Image.fromarray(image)) for image in part.data]) for part in parts]
+        fitted = [np.stack([np.asarray(fit(PIL.Image.fromarray(image))) for image in part.data]) for part in parts]
         labels = [np.array(part.targets) for part in parts]
         arrays = [fitted[0], labels[0], fitted[1], labels[1]]
     else:
@@ -157,7 +157,7 @@ def read_idx(path: Path, sha256: str | None = None) -> np.ndarray:
     content = _content(path)
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
         raise DataError(f"{path} is damaged (its sha256 is not the published one): delete it and try again.")
-    kinds = {8: np.dtype(np.uint8), 12: np.dtype(">i4")}
+    kinds: dict[int, np.dtype] = {8: np.dtype(np.uint8), 12: np.dtype(">i4")}
     start = 4 + 4 * content[3] if len(content) >= 4 else 4
     if len(content) >= start and content[:2] == b"\0\0" and content[2] in kinds:
         shape, kind = struct.unpack_from(f">{content[3]}I", content, 4), kinds[content[2]]

@@ -130,7 +130,7 @@ def test_the_makefile_finds_a_python(tmp_path):
         environment = {name: value for name, value in os.environ.items() if name not in ("PYTHON", "MAKEFLAGS")}
         command = [str(tmp_path / "make"), *arguments]
         path = {"PATH": str(tmp_path)}
-        return subprocess.run(command, cwd=tmp_path, env=environment | path, capture_output=True, text=True)
+        return subprocess.run(command, cwd=tmp_path, env=environment | path, capture_output=True, encoding="utf-8")
 
     for name in ("pyproject.toml", "constraints.txt"):
         (tmp_path / name).touch()

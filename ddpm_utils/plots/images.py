@@ -147,8 +147,8 @@ def image_table(
     Args:
         size: of one image, in inches.
     """
-    for number, row in enumerate(rows, 1):
-        check_latents(row, f"row {number}")
+    for number, images in enumerate(rows, 1):
+        check_latents(images, f"row {number}")
     columns = max(len(row) for row in rows)
     left = 0.09 * max((len(line) for label in row_labels for line in label.split("\n")), default=0)
     top = (0.25 if column_labels else 0) + (0.3 if title else 0)

@@ -205,7 +205,9 @@ def test_the_command_finds_it_in_the_current_folder(module, output, capsys, monk
     arguments = ["train", "network=own_network:Tiny", "dataset=mnist_5k", "epochs=1", "batch_size=1600", "T=20"]
     environment = os.environ | {"PYTHONPATH": str(PROJECT), "PYTHONSAFEPATH": ""}
     command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, cwd=module.parent, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=module.parent, env=environment, capture_output=True, encoding="utf-8", check=False
+    )
     assert done.returncode == 0, done.stderr
     assert "0 steps done" in done.stdout
     assert main(["train", "network=own_network:Flat"]) == 1
