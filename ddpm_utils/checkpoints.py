@@ -14,13 +14,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ddpm_utils.files import CheckpointError, write_bytes
+from ddpm_utils.files import CheckpointError, read_json, write_bytes
 from ddpm_utils.randomness import generator_for
 from ddpm_utils.shapes import SIZE
 
 REMEDY = "restore it with git checkout, or delete its folder to train again"
 SCALE = ".scale"  # ends the name of what 8-bit weights are to be multiplied by
-PROBE = "probe"  # the entry of a description that holds what `probe` returned
+PROBE = "probe"  # the entry that holds what `probe` returned: of the description, or of the file beside the weights
+BESIDE = "probe.json"  # where shipped weights have it, so that their own files stay as they are
 PROBED = 16  # numbers of each answer that are kept
 TOLERANCE = 3e-3
 """How far two probes may lie apart, over the stored answers' RMS. In the shipped networks, other threads and another
@@ -86,7 +87,10 @@ def load_network(path: Path, network: nn.Module, /, arguments: int = 2, **expect
     if own != {name: tensor.shape for name, tensor in tensors.items()}:
         raise CheckpointError(f"{path} holds the weights of another network than {type(network).__name__}.")
     network.load_state_dict(tensors)
-    check_probe(path, network, description.pop(PROBE, None), arguments)
+    stored = description.pop(PROBE, None)
+    if stored is None and (beside := path.with_name(BESIDE)).exists():
+        stored = read_json(beside, REMEDY)[PROBE]
+    check_probe(path, network, stored, arguments)
     return description
 
 

@@ -68,10 +68,10 @@ def ship_weights(experiment: TrainingSetup, bits: int = 8, *, history: bool = Tr
     require_finished(experiment)
     path, rounded = folder / "weights.safetensors", checkpoints.compress(network.state_dict(), bits)
     shipped, shipped_label = checkpoints.load(path) if path.exists() else ({}, {})
-    shipped_label.pop(checkpoints.PROBE, None)
     if shipped_label != label or shipped.keys() != rounded.keys():  # of another run, or with other bits
-        network.load_state_dict(checkpoints.expand(rounded))
-        checkpoints.save(path, rounded, label | {checkpoints.PROBE: checkpoints.probe(network)})
+        checkpoints.save(path, rounded, label)
+    network.load_state_dict(checkpoints.expand(checkpoints.load(path)[0]))
+    files.write_json(folder / checkpoints.BESIDE, {checkpoints.PROBE: checkpoints.probe(network)}, indent=None)
     if history:
         table = pd.DataFrame(read_history(run), columns=EpochRecord._fields)
         files.write_bytes(folder / "losses.csv", to_csv(table))
@@ -166,7 +166,8 @@ def ship_classifier(dataset: Dataset, *, epochs: int = EPOCHS, path: Path = SHIP
         "data_sha256": dataset.sha256,
         "validation_accuracy": accuracy(network, dataset.validation),
         "test_accuracy": accuracy(network, dataset.test),
-        checkpoints.PROBE: checkpoints.probe(network, arguments=1),
     }
     checkpoints.save(path, network.state_dict(), description)
+    answers = {checkpoints.PROBE: checkpoints.probe(network, arguments=1)}
+    files.write_json(path.with_name(checkpoints.BESIDE), answers, indent=None)
     return description
