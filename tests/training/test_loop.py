@@ -432,9 +432,8 @@ def test_stops_when_the_loss_is_not_finite(images, validation, tmp_path):
     go(Run(Tiny(), folder=tmp_path), images, validation, epochs=1)
     before = (tmp_path / "last.safetensors").read_bytes()
     run = Run(Tiny(), folder=tmp_path)
-    images = images.clone()
-    images[5] = float("nan")
-    with pytest.raises(FloatingPointError, match=r"the loss became nan at step \d+, while"):
+    torch.nn.init.constant_(run.network.first.weight, float("nan"))
+    with pytest.raises(FloatingPointError, match=r"the loss became nan at step 5, while"):
         go(run, images, validation)
     assert (tmp_path / "last.safetensors").read_bytes() == before
     assert Run(Tiny(), folder=tmp_path).step == 4
