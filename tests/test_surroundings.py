@@ -98,14 +98,15 @@ def test_settings_of_python_do_not_reach_kernels(monkeypatch):
 
 @pytest.mark.parametrize("name", ["short", "x" * 60, "ü" * 45, "x" * 200])
 def test_sockets_have_short_names(name, tmp_path, monkeypatch):
-    folder = Path(tempfile.mkdtemp(prefix="t-", dir="/tmp")) / name
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    with own_folder() as (made, settings):
-        path = os.fsencode(f"{made}/{SOCKET}")
-        assert settings == {"transport": "ipc"}
-        assert len(path) <= 103
-    assert not Path(made).exists()
+    with tempfile.TemporaryDirectory(prefix="t-", dir="/tmp") as base:
+        folder = Path(base) / name
+        folder.mkdir()
+        monkeypatch.setattr(tempfile, "tempdir", str(folder))
+        with own_folder() as (made, settings):
+            path = os.fsencode(f"{made}/{SOCKET}")
+            assert settings == {"transport": "ipc"}
+            assert len(path) <= 103
+        assert not Path(made).exists()
 
 
 def test_without_a_place_for_sockets_they_are_ports(tmp_path, monkeypatch):

@@ -82,7 +82,7 @@ def test_ships_a_finished_run_only(output, monkeypatch):
     for _ in experiment.train(experiment.open_run(dataset), dataset):
         pass
     ship_weights(experiment, history=False)
-    assert [path.name for path in shipped.iterdir()] == ["weights.safetensors"]
+    assert sorted(path.name for path in shipped.iterdir()) == ["probe.json", "weights.safetensors"]
     ship_weights(experiment)
     assert experiment.load_decoder("shipped").description["degradation"] == "downsampling"
     assert list(read_csv(shipped / "losses.csv").epoch) == [1, 2]
