@@ -55,6 +55,7 @@ class LiveTraining:
     ):
         self.experiment, self.dataset, self.columns = experiment, dataset, columns
         self.calls = fewest_calls(experiment.noise_schedule, calls, [SAMPLER])
+        self._stop_other()
         self._open(resume)
         self.epoch_steps = len(dataset.train) // experiment.batch_size
         self.total = self.epoch_steps * experiment.epochs
@@ -62,9 +63,11 @@ class LiveTraining:
         self.running = False
         self._build(len(self.stops))
 
-    def _open(self, resume: bool) -> None:
+    def _stop_other(self) -> None:
         if other := WORKING.get(self.experiment.run_folder):
             other.stop()
+
+    def _open(self, resume: bool) -> None:
         self.run = self.experiment.open_run(self.dataset, resume=resume)
         self.first = self.run.step
         self.losses: dict[int, float] = {}  # by step, of those made since
@@ -79,8 +82,7 @@ class LiveTraining:
             CheckpointError: if another process trains it; nothing is deleted then.
         """
         folder = self.experiment.run_folder
-        if other := WORKING.get(folder):
-            other.stop()
+        self._stop_other()
         close_other(folder)
         delete_runs([folder])
         self._open(resume=False)

@@ -117,3 +117,15 @@ def test_an_error_while_training_is_shown(experiment, digits, monkeypatch):
     button.value = True
     wait_until(lambda: not button.value, "the end of the training")
     assert picture.error == "ZeroDivisionError: division by zero"
+
+
+def test_a_run_that_was_trained_elsewhere_meanwhile_goes_on_from_there(experiment, digits):
+    training = LiveTraining(experiment, digits)
+    (button, _), picture = parts(panels.training(training))
+    with closing(experiment.train(experiment.open_run(digits), digits)) as steps:  # in another window, say
+        for _ in range(3):
+            next(steps)
+    button.value = True
+    wait_until(lambda: not button.value, "the end of the training")
+    assert picture.error == ""
+    assert min(training.losses) == 4
