@@ -38,12 +38,12 @@ EDGES: list[tuple[str, str, dict]] = [
     ("a harsh chain", "04_evaluation", LITTLE | {"beta": 0.1, "T": 1300, "calls": 11, "samples": 20}),
 ]
 """What is at the edge, in which notebook, with which parameters."""
-SENTENCE = re.compile(r"cell \[\d+\]: (ValueError|FloatingPointError): [^\n]+\.")
+SENTENCE = re.compile(r"cell \[\d+\]: (ValueError|FloatingPointError): [^\n]+[.?]")
 
 
 def drawn_at_random(examples: int = EXAMPLES) -> tuple[bool, str]:
-    """Whether tests/test_parameters.py passes on examples that were never drawn before, and what it says."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_parameters.py"]
+    """Whether tests/batch/test_parameters.py passes on examples that were never drawn before, and what it says."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/batch/test_parameters.py"]
     environment = os.environ | {"DDPM_EXAMPLES": str(examples)}
     done = subprocess.run(command, cwd=PROJECT, env=environment, capture_output=True, encoding="utf-8")
     found = [line for line in done.stdout.splitlines() if line.startswith(("E ", "FAILED"))]

@@ -45,8 +45,9 @@ def test_what_a_folder_offers_is_found_where_it_is():
 
 
 def test_imports_of_imports_count():
-    forward, training = "ddpm_utils.diffusion.forward", "ddpm_utils.training.experiments"
-    assert imported_by([forward]) == {forward, "ddpm_utils.diffusion.schedules", "ddpm_utils.shapes"}
+    betas, training = "ddpm_utils.diffusion.betas", "ddpm_utils.training.experiments"
+    assert imported_by(["ddpm_utils.data"]) >= {"ddpm_utils.sources", "ddpm_utils.image_files", "ddpm_utils.shapes"}
+    assert imported_by([betas]) == {betas, "ddpm_utils.scalars"}
     found = {name.removeprefix("ddpm_utils.") for name in imported_by([training])}
     assert found >= {"training.experiments", "training.base", "training.loop", "training.run", "networks.unets", "data"}
     assert {name.split(".")[0] for name in found}.isdisjoint({"plots", "evaluation", "lab", "batch"})
