@@ -174,6 +174,7 @@ def sweep(grid: Path, output: Path) -> subprocess.Popen:
         stderr=subprocess.PIPE,
         encoding="utf-8",
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests in the background ignore it
     )
 
 
