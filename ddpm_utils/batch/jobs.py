@@ -17,7 +17,7 @@ from ddpm_utils.files import METADATA, CheckpointError, read_notebook, seal_note
 from ddpm_utils.locks import check_unlocked, locked
 from ddpm_utils.training.experiments import make_experiment
 
-LOCK_SECONDS = 10  # a killed process is given so long to die before another one takes over
+LOCK_SECONDS = 30  # a killed process is given so long to die before another one takes over
 
 
 class Job(NamedTuple):
