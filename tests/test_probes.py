@@ -68,7 +68,7 @@ def save(path, network):
         {"scale": 0.0},
         {"scale": 1.0},
     ],
-    ids=str,
+    ids=lambda changed: next(iter(changed)),
 )
 def test_changed_code_with_the_same_names_and_shapes_is_refused(changed, tmp_path):
     path, other = save(tmp_path / "weights", Small()), Small(**changed)
