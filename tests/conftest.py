@@ -19,10 +19,16 @@ from ddpm_utils import data  # noqa: E402  (after the hook)
 
 SLOW = (
     *("browser", "maintenance", "test_clean_tree.py", "test_wheel.py", "lab/test_training.py"),
+    *("test_locks.py", "test_surroundings.py", "training/test_other_data.py", "training/test_accelerate.py"),
     *(f"batch/test_{name}.py" for name in ("engines", "jobs", "notebooks", "own_degradation", "own_network")),
-    *("batch/test_student.py", "batch/test_sweep.py", "training/test_accelerate.py"),
+    *(f"batch/test_{name}.py" for name in ("custom_schedule", "other_images", "student", "sweep")),
+    *(
+        "test_probes.py::test_shipped_weights",
+        "test_image_files.py::test_mnist_exported",
+        "training/test_divergence.py",
+    ),
     *("evaluation/test_explanations.py", "evaluation/test_restoration.py", "training/test_restoration_experiment.py"),
-    *("batch/test_check_names.py::test_papermill", "batch/test_custom_schedule.py"),
+    *("batch/test_check_names.py::test_papermill",),
     *("diffusion/test_latent_model.py::test_densities_integrate", "evaluation/test_classifier.py::test_learns"),
     *("test_commands.py::test_trains", "test_security.py::test_jupyterlab", "test_vocabulary.py::test_the_ten_lines"),
 )
