@@ -65,7 +65,13 @@ def kinds(folder: Path, stack: ExitStack) -> tuple[list[Kind], list[str]]:
     small = low_beta.with_values(network="cnn_no_norm")
     for experiment in (low_beta, averaging, small):
         shutil.copytree(experiment.shipped_folder, folder / "data" / "checkpoints" / experiment.slug)
-    for path in (recorded.NORMS, recorded.DECODERS, data.EMBEDDED, CLASSIFIER):
+    for path in (
+        recorded.NORMS,
+        recorded.DECODERS,
+        data.EMBEDDED,
+        CLASSIFIER,
+        CLASSIFIER.with_name(checkpoints.BESIDE),
+    ):
         shutil.copy(path, folder / "data" / path.name)
     stack.enter_context(patch.object(data, "RESOURCES", folder))
     stack.enter_context(patch.object(data, "EMBEDDED", folder / "data" / data.EMBEDDED.name))
@@ -116,6 +122,7 @@ def tensors(folder: Path, small: Experiment, averaging: RestorationExperiment) -
     return [
         Kind("weights, float16", small.shipped_folder / "weights.safetensors", lambda: weights(small)),
         Kind("weights, 8 bits", averaging.shipped_folder / "weights.safetensors", lambda: weights(averaging)),
+        Kind("probe of shipped weights", small.shipped_folder / checkpoints.BESIDE, lambda: weights(small)),
         Kind("classifier", classifier, lambda: digest(load_classifier(classifier)[1])),
         Kind("state of a run, with its configuration", tiny.run_folder / "last.safetensors", state),
     ]
