@@ -86,8 +86,9 @@ def test_more_images_than_there_are_are_refused_before_anything_starts(tmp_path,
 
 
 def test_a_data_set_that_cannot_be_had_is_not_replaced(tmp_path, output, monkeypatch):
-    monkeypatch.setenv("DDPM_DATA", str(tmp_path))
-    monkeypatch.setattr("ddpm_utils.data._download", lambda *arguments: (_ for _ in ()).throw(OSError("no network")))
+    monkeypatch.delenv("DDPM_DATA", raising=False)
+    monkeypatch.setattr("ddpm_utils.data.default_root", lambda: tmp_path)
+    monkeypatch.setattr("ddpm_utils.sources.download", lambda *given: (_ for _ in ()).throw(OSError("no network")))
     text = "experiments:\n  - {beta: 0.1, T: 20, dataset: mnist}\nnotebooks:\n  02_training:\n"
     with pytest.raises(ValueError, match=r"mnist is needed\. Data: the 5,000 MNIST digits that come with the project"):
         plan(read_grid(write(tmp_path, text)), output)
