@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 import nbformat
 
-from ddpm_utils import checkpoints, data
+from ddpm_utils import checkpoints, data, places
 from ddpm_utils.batch import jobs, site, sweep
 from ddpm_utils.batch.grid import read_grid
 from ddpm_utils.evaluation import recorded
@@ -73,7 +73,7 @@ def kinds(folder: Path, stack: ExitStack) -> tuple[list[Kind], list[str]]:
         CLASSIFIER.with_name(checkpoints.BESIDE),
     ):
         shutil.copy(path, folder / "data" / path.name)
-    stack.enter_context(patch.object(data, "RESOURCES", folder))
+    stack.enter_context(patch.object(places, "RESOURCES", folder))
     stack.enter_context(patch.object(data, "EMBEDDED", folder / "data" / data.EMBEDDED.name))
     for name in ("NORMS", "DECODERS"):
         stack.enter_context(patch.object(recorded, name, folder / "data" / getattr(recorded, name).name))

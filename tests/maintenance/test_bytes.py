@@ -8,6 +8,7 @@ from contextlib import ExitStack
 import pytest
 
 from ddpm_utils.files import CheckpointError
+from ddpm_utils.places import PROJECT
 from maintenance.reliability import bad_bytes
 from maintenance.reliability.bad_bytes import EDGE, OUTCOMES, cut, examine, flipped, outcome, verdicts
 from maintenance.reliability.kinds_of_files import Kind, kinds
@@ -83,6 +84,7 @@ def test_the_verdict_adds_up():
 
 def test_no_damage_goes_unnoticed(files):
     assert len(files) == 21
+    assert not any(kind.path.is_relative_to(PROJECT) for kind in files.values())  # copies are damaged, nothing else
     for kind in files.values():
         flips, cuts, foreign = examine(kind, flips=6, cuts=2)
         assert foreign == []
