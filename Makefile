@@ -26,7 +26,7 @@ sweep: $(STAMP) ## a grid of experiments (GRID=grids/beta_T.yaml: about an hour)
 test: $(STAMP) lint types ## all tests, and the committed notebooks executed and compared
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
-quick: $(STAMP) lint ## the fast tests alone, for every-day work (under 90 seconds on two cores)
+quick: $(STAMP) lint ## the fast tests alone, for every-day work (about two minutes on two cores)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m "not slow"
 
 lint: $(STAMP)

@@ -38,7 +38,7 @@ def read_folder(folder: Path) -> Pictures:
     """Read all images of a folder and its sub-folders, in any format that Pillow reads.
 
     Sub-folders called train, validation (or val) and test are the parts of a data set; below them, or directly in the
-    folder, a sub-folder is a class. The order is that of the file names, in which img2 comes before img10.
+    folder, a sub-folder is a class. Images are in the order of their file names, and img2 comes before img10.
 
     Raises:
         DataError: if there are fewer than 200 images or more than 256 classes, or an image cannot be read.

@@ -192,8 +192,11 @@ def download(source: Source, root: Path) -> None:
             for train in (True, False):
                 getattr(torchvision.datasets, source.name)(folder, train=train, download=True, **dict(source.options))
             target = root / source.name / "raw"
+            found = find(source, Path(folder))
+            if found is None:
+                raise RuntimeError("its files were not among what was downloaded")
             target.mkdir(parents=True, exist_ok=True)
-            for file, path in (find(source, Path(folder)) or {}).items():
+            for file, path in found.items():
                 path.replace(target / file)
     finally:
         socket.setdefaulttimeout(before)

@@ -29,7 +29,9 @@ SLOW = (
     ),
     *("evaluation/test_explanations.py", "evaluation/test_restoration.py", "training/test_restoration_experiment.py"),
     *("batch/test_check_names.py::test_papermill",),
-    *("diffusion/test_latent_model.py::test_densities_integrate", "evaluation/test_classifier.py::test_learns"),
+    *("networks/test_allocator.py", "plots/test_styled.py::test_importing", "test_terminal.py::test_help"),
+    *("test_places.py::test_a_current_folder", "cold/test_theory.py::test_no_error", "batch/test_provenance.py"),
+    *("diffusion/test_latent_model.py", "evaluation/test_classifier.py::test_learns"),
     *("test_commands.py::test_trains", "test_security.py::test_jupyterlab", "test_vocabulary.py::test_the_ten_lines"),
 )
 """How the tests begin that train, execute notebooks or start processes: `make quick` leaves them out."""

@@ -33,7 +33,7 @@ def wait_until(condition: Callable[[], object], what: str) -> None:
 
 
 def outliving(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Those of the processes that do not end."""
+    """Return the processes that do not end."""
     return psutil.wait_procs(list(processes), timeout=PATIENCE)[1]
 
 

@@ -1,10 +1,12 @@
 import bz2
 import gzip
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 
 from ddpm_utils import data, sources
 from ddpm_utils.image_files import DataError
@@ -103,6 +105,26 @@ def test_usps_is_fitted(root):
     assert found.test.pixels.shape == (10, 28, 28)
     assert torch.equal(found.test.labels, torch.from_numpy(of_classes(10)))
     assert found.test.pixels.float().mean() == pytest.approx(drawings(10, 16).mean(), abs=2)
+
+
+@pytest.mark.parametrize("complete", [True, False])
+def test_a_download_arrives_whole_or_not_at_all(complete, root, monkeypatch):
+    def download(folder, train, download):
+        if train:
+            write_idx(
+                Path(folder) / "KMNIST" / "raw", sources.IDX[: 4 if complete else 3], four()[: 4 if complete else 3]
+            )
+
+    monkeypatch.delenv("DDPM_DATA")
+    monkeypatch.setattr(data, "default_root", lambda: root)
+    monkeypatch.setattr(torchvision.datasets, "KMNIST", download)
+    if complete:
+        assert len(data.load("kmnist").test) == 10
+        assert {path.name for path in (root / "KMNIST" / "raw").iterdir()} == set(sources.IDX)
+    else:
+        with pytest.raises(DataError, match=r"KMNIST is not in .*its files were not among what was downloaded"):
+            data.load("kmnist")
+        assert list(root.iterdir()) == []
 
 
 @pytest.mark.parametrize(

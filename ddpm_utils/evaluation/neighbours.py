@@ -9,7 +9,7 @@ from ddpm_utils.data import Dataset
 from ddpm_utils.shapes import Images
 
 BATCH = 128
-COPY = 1 / 3  # of the distance to the second nearest training image; a sample that is nearer to the nearest is a copy
+COPY = 1 / 3  # a copy is this much nearer to its nearest training image than to the second nearest
 
 
 def nearest(images: Images, among: Float[Tensor, "m 1 height width"]) -> tuple[Float[Tensor, " n"], Int[Tensor, " n"]]:
@@ -28,7 +28,7 @@ def neighbours(images: Images, dataset: Dataset) -> dict[str, float]:
 
     Returns:
         "nearest": the median of the distances to the nearest training image (root mean squared difference of pixels);
-        "copies": the share of images whose distance is below a third of that to the second nearest training image
+        "copies": the share of images that are at least three times as near to one training image as to any other
         (Yoon et al. 2023).
     """
     check_images(images, "images", overshoot=True)
@@ -40,6 +40,10 @@ def neighbours(images: Images, dataset: Dataset) -> dict[str, float]:
 def _closest(images: Images, among: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """The distances (n, count) to the closest of other images, smallest first, and which they are."""
     flat = among.flatten(1)
-    found = [torch.cdist(part.flatten(1), flat).topk(count, largest=False) for part in images.split(BATCH)]
-    distances = torch.cat([part.values for part in found]) / flat.shape[1] ** 0.5
-    return distances, torch.cat([part.indices for part in found])
+    parts = [torch.cdist(part.flatten(1), flat).topk(count, largest=False).indices for part in images.split(BATCH)]
+    indices = torch.cat(parts)
+    difference = (
+        images.unsqueeze(1) - among[indices]
+    )  # cdist's own distances are wrong by rounding where they are small
+    distances, order = difference.square().flatten(2).mean(2).sqrt().sort(1)
+    return distances, indices.gather(1, order)

@@ -45,7 +45,7 @@ def _with_lock(run: Run, folder: Path, steps: Generator, accelerator: Accelerato
                     raise CheckpointError(f"{folder} was changed after this run was opened: open the run again.")
             except CheckpointError as error:
                 refused = str(error)
-        sentences = [sentence for sentence in gather_object([refused]) if sentence]  # or the others would wait for ever
+        sentences = [sentence for sentence in gather_object([refused]) if sentence]  # all stop, none waits for another
         if sentences:
             raise CheckpointError(sentences[0])
         yield from steps

@@ -25,7 +25,7 @@ from ddpm_utils.training.run import EpochRecord, Run
 VALIDATION_CHUNK = 256  # images that share one draw of noise on the validation grid: fixed, whatever the batch
 EVALUATED = 128  # images at a time, so that validating takes no more memory than training
 SAVE_SECONDS = 30  # at most so much work is lost when a run is killed
-DIVERGED = 10  # times what a loss is at first, or that of the answer 0, whichever is larger
+DIVERGED = 10  # times the first loss, or the loss of the answer 0, whichever is larger
 
 
 def one_cycle(progress: float, warm_up: float = 0.05) -> float:

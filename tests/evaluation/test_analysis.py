@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 import torch
 
+from ddpm_utils.data import Dataset, Part
 from ddpm_utils.diffusion.exact import AffineDecoder, identity_loss
 from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.evaluation import losses, samples, sight
 from ddpm_utils.evaluation.losses import steps_by_signal
+from ddpm_utils.evaluation.neighbours import neighbours
 from ddpm_utils.networks.cnn import CNN
 
 SCHEDULE = constant(beta=0.05, T=40)
@@ -100,6 +102,18 @@ def test_start_mismatch_is_that_of_the_gaussian(digits):
 def test_the_frame_is_black_in_mnist(mnist):
     assert sight.background(mnist.test.images[:100]).shape == (100, 28 * 28 - 24 * 24)
     assert (sight.background(mnist.test.images) + 0.5).mean() < 2e-3
+
+
+def test_copies_are_told_from_new_digits(digits):
+    seen = digits.train.images
+    twice = Dataset("twice", "", Part(digits.train.pixels[:50].repeat(2, 1, 1), digits.train.labels[:50].repeat(2)),
+                    digits.validation, digits.test)  # fmt: skip
+    assert neighbours(seen[:40], digits) == {"nearest": pytest.approx(0, abs=1e-3), "copies": 1}
+    assert neighbours((seen[:40] + 0.01).clamp(-0.5, 0.5), digits)["copies"] == 1
+    assert neighbours(seen[:40], twice)["copies"] == 1  # of an image that is there twice
+    assert neighbours(digits.test.images[:200], digits)["copies"] == 0
+    half = torch.cat([seen[:20], digits.test.images[:20]])
+    assert neighbours(half, digits)["copies"] == 0.5
 
 
 def test_nearest_finds_copies(digits):
