@@ -1,8 +1,8 @@
 """Diffusion models on a laptop: schedules, samplers, networks and figures, for notebooks that need no GPU.
 
 `import ddpm_utils as ddpm` offers a short vocabulary, whose names load when they are first used. The folders
-`diffusion`, `cold`, `training`, `networks`, `evaluation`, `plots`, `lab` and `batch` hold the rest; `__init__.pyi` says
-what is where.
+`data`, `diffusion`, `cold`, `training`, `networks`, `evaluation`, `plots`, `lab`, `batch` and `system` hold the rest;
+`__init__.pyi` says what is where.
 """
 
 import lazy_loader

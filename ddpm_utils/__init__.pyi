@@ -1,6 +1,6 @@
 from .batch.parameters import check_names as check_names
 from .batch.parameters import check_parameters as check_parameters
-from .data import load as load
+from .data.datasets import load as load
 from .diffusion.forward import diffuse as diffuse
 from .diffusion.forward import diffuse_step as diffuse_step
 from .diffusion.forward import posterior as posterior

@@ -12,11 +12,10 @@ from pathlib import Path
 
 from ddpm_utils import __version__
 from ddpm_utils import commands as do
-from ddpm_utils.data import DataError
-from ddpm_utils.files import CheckpointError
-from ddpm_utils.places import check_output
-from ddpm_utils.surroundings import prepare
-from ddpm_utils.terminal import spell_out
+from ddpm_utils.system.errors import CheckpointError, DataError
+from ddpm_utils.system.places import check_output
+from ddpm_utils.system.surroundings import prepare
+from ddpm_utils.system.terminal import spell_out
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -14,9 +14,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from ddpm_utils.files import CheckpointError, read_json, write_bytes
 from ddpm_utils.randomness import generator_for
 from ddpm_utils.shapes import SIZE
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.files import read_json, write_bytes
 
 REMEDY = "restore it with git checkout, or delete its folder to train again"
 SCALE = ".scale"  # ends the name of what 8-bit weights are to be multiplied by

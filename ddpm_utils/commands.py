@@ -7,9 +7,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from ddpm_utils.locks import check_unlocked, delete_runs, empty, locked
-from ddpm_utils.places import RESOURCES, output
-from ddpm_utils.surroundings import kernel_settings
+from ddpm_utils.system.places import RESOURCES, output
+from ddpm_utils.system.surroundings import kernel_settings
 
 UNSUITED = ["@jupyter/nbgrader", "@jupyter-notebook/lab-extension"]  # JupyterLab's, which Voilà could not start
 
@@ -19,6 +18,7 @@ def run(values: dict) -> int:
     from ddpm_utils.batch.engines import cores, on_processes
     from ddpm_utils.batch.progress import Board
     from ddpm_utils.batch.sweep import FIRST_MINUTE, main_job, rows_of, write_table
+    from ddpm_utils.system.locks import delete_runs, locked
     from ddpm_utils.training.experiments import PUBLISHED, Experiment, RestorationExperiment
 
     runs = output() / "data" / "runs"
@@ -58,6 +58,7 @@ def sweep(
     from ddpm_utils.batch.grid import read_grid
     from ddpm_utils.batch.progress import Board
     from ddpm_utils.batch.sweep import Results, is_complete, plan, prospects, seconds_of
+    from ddpm_utils.system.locks import locked
 
     name = Path(grid).stem
     on_a_cluster = dask or bool(scheduler)
@@ -224,6 +225,8 @@ def clean() -> None:
         ValueError: if notebooks in data/runs/lab were edited; nothing is deleted then.
         CheckpointError: if a process works in there; nothing is deleted then.
     """
+    from ddpm_utils.system.locks import check_unlocked, empty, locked
+
     folder = output() / "data" / "runs"
     if not folder.exists():
         return

@@ -7,7 +7,7 @@ import argparse
 import sys
 
 from ddpm_utils.__main__ import add_command, execute
-from ddpm_utils.terminal import spell_out
+from ddpm_utils.system.terminal import spell_out
 
 
 def benchmarks(parts: list[str]) -> None:

@@ -14,9 +14,9 @@ import papermill
 from ddpm_utils import data
 from ddpm_utils.batch.notebooks import NOTEBOOKS, numbered, outputs_sha256
 from ddpm_utils.commands import run
-from ddpm_utils.data import DataError
-from ddpm_utils.files import METADATA, write_bytes
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.errors import DataError
+from ddpm_utils.system.files import METADATA, write_bytes
+from ddpm_utils.system.places import PROJECT
 
 GALLERY = PROJECT / "figures"
 STRIPPED_KEYS = "metadata.widgets metadata.papermill cell.metadata.papermill cell.metadata.execution"

@@ -12,8 +12,8 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 
-from ddpm_utils.files import write_bytes
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.files import write_bytes
+from ddpm_utils.system.places import PROJECT
 
 
 class Verdict(NamedTuple):

@@ -19,18 +19,23 @@ from ddpm_utils import data  # noqa: E402  (after the hook)
 
 SLOW = (
     *("browser", "maintenance", "test_clean_tree.py", "test_wheel.py", "lab/test_training.py"),
-    *("test_locks.py", "test_surroundings.py", "training/test_other_data.py", "training/test_accelerate.py"),
+    *(
+        "system/test_locks.py",
+        "system/test_surroundings.py",
+        "training/test_other_data.py",
+        "training/test_accelerate.py",
+    ),
     *(f"batch/test_{name}.py" for name in ("engines", "jobs", "notebooks", "own_degradation", "own_network")),
     *(f"batch/test_{name}.py" for name in ("custom_schedule", "other_images", "student", "sweep")),
     *(
         "test_probes.py::test_shipped_weights",
-        "test_image_files.py::test_mnist_exported",
+        "data/test_image_files.py::test_mnist_exported",
         "training/test_divergence.py",
     ),
     *("evaluation/test_explanations.py", "evaluation/test_restoration.py", "training/test_restoration_experiment.py"),
     *("batch/test_check_names.py::test_papermill",),
-    *("networks/test_allocator.py", "plots/test_styled.py::test_importing", "test_terminal.py::test_help"),
-    *("test_places.py::test_a_current_folder", "cold/test_theory.py::test_no_error", "batch/test_provenance.py"),
+    *("networks/test_allocator.py", "plots/test_styled.py::test_importing", "system/test_terminal.py::test_help"),
+    *("system/test_places.py::test_a_current_folder", "cold/test_theory.py::test_no_error", "batch/test_provenance.py"),
     *("diffusion/test_latent_model.py", "evaluation/test_classifier.py::test_learns"),
     *("test_commands.py::test_trains", "test_security.py::test_jupyterlab", "test_vocabulary.py::test_the_ten_lines"),
 )

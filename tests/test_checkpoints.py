@@ -7,9 +7,10 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from ddpm_utils import checkpoints, files
-from ddpm_utils.files import CheckpointError
+from ddpm_utils import checkpoints
 from ddpm_utils.networks.cnn import CNN
+from ddpm_utils.system import files
+from ddpm_utils.system.errors import CheckpointError
 
 TENSORS = {"weight": torch.tensor([[1.0, -2.0]]), "step": torch.tensor(3.0), "index": torch.tensor([1, 2])}
 DESCRIPTION = {"schedule": "constant", "beta": 0.1, "epochs": [1, 2]}

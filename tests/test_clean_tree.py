@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.places import PROJECT
 
 GRID = "experiments:\n  - {beta: 0.1, T: 3}\nnotebooks:\n  01_forward_process:\n"
 COMMANDS = """

@@ -3,6 +3,8 @@
 import errno
 import os
 import shutil
+import subprocess
+import sys
 
 import nbformat
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from ddpm_utils.__main__ import main, parse
 from ddpm_utils.batch.notebooks import NOTEBOOKS
 from ddpm_utils.commands import grid_path
+from ddpm_utils.system.places import PROJECT
 
 
 def test_values_are_python_literals_or_text():
@@ -152,3 +155,13 @@ def test_a_disk_that_refuses_is_one_sentence(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("shutil.rmtree", refused)
     assert main(["clean"]) == 1
     assert capsys.readouterr().err == f"ddpm: {tmp_path / 'data' / 'runs'}: Read-only file system.\n"
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["sweep", "--help"], ["train", "beta"], []])
+def test_what_needs_no_tensors_imports_no_torch(arguments):
+    """It is answered at once."""
+    program = f"import sys; from ddpm_utils.__main__ import main\ntry: main({arguments})\nexcept SystemExit: pass\n"
+    command = [sys.executable, "-c", program + "print(*sys.modules, file=sys.stderr)"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, encoding="utf-8")
+    assert set(done.stderr.split()).isdisjoint({"torch", "torchvision", "matplotlib", "pandas", "accelerate"})
+    assert "argparse" in done.stderr

@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from ddpm_utils.files import CheckpointError, Ledger, compute_always, to_images, to_text
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.files import Ledger, compute_always, to_images, to_text
 
 
 def test_computes_once_and_survives_a_stop(tmp_path):

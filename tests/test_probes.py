@@ -9,9 +9,9 @@ from torch.nn import functional as F
 
 from ddpm_utils import checkpoints
 from ddpm_utils.evaluation.classifier import DigitClassifier, load_classifier
-from ddpm_utils.files import CheckpointError
 from ddpm_utils.networks import cpu
-from ddpm_utils.places import RESOURCES
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.places import RESOURCES
 from ddpm_utils.training.parameters import NETWORKS
 from ddpm_utils.training.run import EpochRecord, Run
 

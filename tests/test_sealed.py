@@ -7,10 +7,10 @@ import nbformat
 import pandas as pd
 import pytest
 
-from ddpm_utils.files import (
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.files import (
     METADATA,
     RESTORE,
-    CheckpointError,
     read_csv,
     read_json,
     read_notebook,

@@ -14,7 +14,7 @@ import pytest
 from ddpm_utils.__main__ import main
 from ddpm_utils.batch.notebooks import numbered
 from ddpm_utils.commands import lab_server
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.places import PROJECT
 from tests.patience import PATIENCE, listens, wait_until
 
 SOURCES = sorted(path for name in ("ddpm_utils", "maintenance") for path in (PROJECT / name).rglob("*.py"))

@@ -6,12 +6,11 @@ from graphlib import TopologicalSorter
 import pytest
 
 from ddpm_utils.batch.provenance import PACKAGE, imports
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.places import PROJECT
 
 ORDER = (
     *("__main__", "commands", "batch", "lab", "evaluation", "plots", "training", "networks", "cold", "diffusion"),
-    *("checkpoints", "locks", "files", "randomness", "data", "checks", "sources", "image_files"),
-    *("names", "scalars", "surroundings", "places", "shapes", "terminal"),
+    *("checkpoints", "randomness", "data", "system", "names", "scalars", "shapes"),
 )
 """Folders and modules of the package: each may import only what stands after it, and of its own folder."""
 LEVELS, MODULES = 12, 76  # at most

@@ -9,7 +9,7 @@ from importlib import import_module
 import pytest
 
 import ddpm_utils
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.places import PROJECT
 
 FOLDERS = ("cold", "diffusion", "evaluation", "lab", "plots", "training")
 FACES = ["ddpm_utils", *(f"ddpm_utils.{name}" for name in FOLDERS)]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.places import PROJECT
 
 LAB = """
 from ddpm_utils import commands

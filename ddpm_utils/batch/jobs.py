@@ -13,8 +13,9 @@ import torch
 from ddpm_utils.batch.kernels import environment
 from ddpm_utils.batch.notebooks import without_exercises
 from ddpm_utils.batch.provenance import made_of
-from ddpm_utils.files import METADATA, CheckpointError, read_notebook, seal_notebook, write_bytes
-from ddpm_utils.locks import check_unlocked, locked
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.files import METADATA, read_notebook, seal_notebook, write_bytes
+from ddpm_utils.system.locks import check_unlocked, locked
 from ddpm_utils.training.experiments import make_experiment
 
 LOCK_SECONDS = 30  # a killed process is given so long to die before another one takes over

@@ -14,7 +14,7 @@ from traitlets import default
 from traitlets.config import Config
 
 from ddpm_utils.networks.cpu import TUNABLES
-from ddpm_utils.surroundings import kernel_settings
+from ddpm_utils.system.surroundings import kernel_settings
 
 SOCKET = "kernel.json-ipc-5"  # as long as the names of sockets get
 HANGS = 600  # seconds after which a kernel that has not started, or a cell's last output, is given up

@@ -9,9 +9,9 @@ import nbformat
 import papermill
 from nbformat import NotebookNode
 
-from ddpm_utils.files import fingerprint, read_json, write_bytes, write_json
 from ddpm_utils.names import suggestion
-from ddpm_utils.places import RESOURCES
+from ddpm_utils.system.files import fingerprint, read_json, write_bytes, write_json
+from ddpm_utils.system.places import RESOURCES
 
 NOTEBOOKS = RESOURCES / "notebooks"
 COPIED = ".copied.json"  # in a folder of copies: the sha256 of what was copied

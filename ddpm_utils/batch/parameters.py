@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ddpm_utils.checks import SMALLEST
 from ddpm_utils.cold.samplers import ALGORITHMS
-from ddpm_utils.data import Dataset
+from ddpm_utils.data.checks import SMALLEST
+from ddpm_utils.data.datasets import Dataset
 from ddpm_utils.diffusion.samplers import ancestral
 from ddpm_utils.diffusion.schedules import LARGEST_T, NoiseSchedule
 from ddpm_utils.diffusion.solvers import METHODS, Method, fewest_calls

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from ddpm_utils.batch.notebooks import without_exercises
 from ddpm_utils.cold.mixtures import load_partners
-from ddpm_utils.data import load
+from ddpm_utils.data.datasets import load
 from ddpm_utils.evaluation.classifier import SHIPPED as CLASSIFIER
 from ddpm_utils.training.base import TrainingSetup
 from ddpm_utils.training.parameters import NETWORKS

@@ -21,7 +21,7 @@ from nbconvert.filters.markdown_mistune import IPythonRenderer, MarkdownWithMath
 
 from ddpm_utils.batch.notebooks import COPIED
 from ddpm_utils.evaluation.tables import SPREAD, to_text
-from ddpm_utils.files import read_json, read_notebook, write_bytes
+from ddpm_utils.system.files import read_json, read_notebook, write_bytes
 from ddpm_utils.training.experiments import PUBLISHED, Experiment
 
 TEMPLATES = Path(__file__).with_name("share") / "site"

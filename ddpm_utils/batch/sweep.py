@@ -13,13 +13,13 @@ from ddpm_utils.batch.grid import PART_2, Entry
 from ddpm_utils.batch.jobs import Chain, Event, Job, differences, find
 from ddpm_utils.batch.parameters import OWN, check_parameters, located, problem
 from ddpm_utils.batch.provenance import made_of
-from ddpm_utils.data import is_mnist, load
+from ddpm_utils.data.datasets import is_mnist, load
 from ddpm_utils.evaluation.tables import LIVE, to_markdown
-from ddpm_utils.files import read_json, write_bytes, write_json
 from ddpm_utils.names import suggestion
-from ddpm_utils.places import output
 from ddpm_utils.plots.images import to_png
 from ddpm_utils.plots.quality_map import in_words, is_map, quality_map
+from ddpm_utils.system.files import read_json, write_bytes, write_json
+from ddpm_utils.system.places import output
 from ddpm_utils.training.experiments import Experiment, RestorationExperiment
 
 PAUSE = 20  # seconds for which results are not written again, per second that writing them took

@@ -29,6 +29,7 @@ from ddpm_utils.cold.degradations import (
 from ddpm_utils.diffusion import schedules
 from ddpm_utils.diffusion.schedules import gather
 from ddpm_utils.shapes import SIZE, Images, Step
+from ddpm_utils.system.errors import DataError
 
 Draw = Callable[[int, torch.Generator, bool], Tensor]
 STRIDE = 7  # pixels between two cut-outs of a photograph
@@ -172,7 +173,7 @@ def load_partners() -> tuple[Images, Float[Tensor, "m 1 28 28"], str]:
     cut_outs, others = photo_patches()
     try:
         fashion = data.load("fashion_mnist")
-    except data.DataError:
+    except DataError:
         line = (
             "Digits morph into cut-outs of photographs that scikit-learn ships, since Fashion-MNIST cannot be had here."
         )

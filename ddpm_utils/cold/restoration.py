@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ddpm_utils.checks import check_images
 from ddpm_utils.cold.degradations import Degradation
 from ddpm_utils.cold.samplers import ALGORITHMS, Rule, estimated, fresh
+from ddpm_utils.data.checks import check_images
 from ddpm_utils.diffusion.samplers import Latent, joined
 from ddpm_utils.names import choose
 from ddpm_utils.randomness import Noise, generator_for

@@ -15,8 +15,8 @@ from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
-from ddpm_utils.checks import check_images
 from ddpm_utils.cold.degradations import Degradation
+from ddpm_utils.data.checks import check_images
 from ddpm_utils.shapes import Images
 
 Start = Callable[[int, torch.Generator], tuple[Tensor, Tensor]]

@@ -21,7 +21,7 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from ddpm_utils.cold.degradations import Context, Degradation
-from ddpm_utils.data import Part
+from ddpm_utils.data.datasets import Part
 from ddpm_utils.diffusion.samplers import Latent
 from ddpm_utils.shapes import SIZE, Images
 

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from ddpm_utils.checks import check_images
+from ddpm_utils.data.checks import check_images
 from ddpm_utils.diffusion.forward import posterior_tables
 from ddpm_utils.diffusion.schedules import NoiseSchedule, gather
 from ddpm_utils.shapes import Images

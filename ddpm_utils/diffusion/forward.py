@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from ddpm_utils.checks import check_floats
+from ddpm_utils.data.checks import check_floats
 from ddpm_utils.diffusion.schedules import NoiseSchedule, gather
 from ddpm_utils.shapes import Step
 

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ddpm_utils import checkpoints
-from ddpm_utils.data import Dataset, Part
-from ddpm_utils.places import RESOURCES
+from ddpm_utils.data.datasets import Dataset, Part
 from ddpm_utils.randomness import generator_for
+from ddpm_utils.system.places import RESOURCES
 
 SHIPPED = RESOURCES / "data" / "checkpoints" / "classifier" / "weights.safetensors"
 EPOCHS = 6

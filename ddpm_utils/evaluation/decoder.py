@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from ddpm_utils import data
-from ddpm_utils.checks import SMALLEST, check_images
-from ddpm_utils.data import Dataset
+from ddpm_utils.data.checks import SMALLEST, check_images
+from ddpm_utils.data.datasets import Dataset
 from ddpm_utils.diffusion.forward import diffuse
 from ddpm_utils.diffusion.samplers import MatchedStart, Sampler, ancestral, sample, standard_start
 from ddpm_utils.diffusion.schedules import NoiseSchedule
@@ -18,8 +18,8 @@ from ddpm_utils.diffusion.solvers import METHODS
 from ddpm_utils.evaluation import metrics
 from ddpm_utils.evaluation.classifier import fitting_classifier, withheld
 from ddpm_utils.evaluation.neighbours import neighbours
-from ddpm_utils.files import compute_always, to_text
 from ddpm_utils.randomness import NOISE_SEED, RESTORE_SEED, START_SEED, Noise
+from ddpm_utils.system.files import compute_always, to_text
 from ddpm_utils.training.base import Decoder
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.loop import mean_loss

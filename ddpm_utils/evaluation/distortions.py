@@ -4,7 +4,7 @@ import torch
 import torchvision.transforms.v2.functional as transforms
 from torch import Tensor
 
-from ddpm_utils.data import Part
+from ddpm_utils.data.datasets import Part
 from ddpm_utils.randomness import generator_for
 
 

@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ddpm_utils.checks import check_images
-from ddpm_utils.data import Dataset
+from ddpm_utils.data.checks import check_images
+from ddpm_utils.data.datasets import Dataset
 from ddpm_utils.diffusion.exact import AffineDecoder, ExactDecoder, identity_loss
 from ddpm_utils.diffusion.likelihood import VARIANCES, variational_bound
 from ddpm_utils.diffusion.schedules import NoiseSchedule

@@ -17,8 +17,8 @@ from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from ddpm_utils.checks import check_counts, check_images
-from ddpm_utils.data import to_unit
+from ddpm_utils.data.checks import check_counts, check_images
+from ddpm_utils.data.datasets import to_unit
 from ddpm_utils.shapes import Images
 
 Features = Float[Tensor, "n features"]

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from ddpm_utils.checks import check_images
-from ddpm_utils.data import Dataset
+from ddpm_utils.data.checks import check_images
+from ddpm_utils.data.datasets import Dataset
 from ddpm_utils.shapes import Images
 
 BATCH = 128

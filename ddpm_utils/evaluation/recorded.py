@@ -6,9 +6,10 @@ from typing import Any, NamedTuple
 import pandas as pd
 from torch import Tensor
 
-from ddpm_utils import checkpoints, files
-from ddpm_utils.files import read_csv, read_json
-from ddpm_utils.places import RESOURCES
+from ddpm_utils import checkpoints
+from ddpm_utils.system import files
+from ddpm_utils.system.files import read_csv, read_json
+from ddpm_utils.system.places import RESOURCES
 from ddpm_utils.training.base import SNAPSHOT_EPOCHS
 from ddpm_utils.training.experiments import DEGRADATIONS, LEAN, PUBLISHED, Experiment, RestorationExperiment
 

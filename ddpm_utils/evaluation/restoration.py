@@ -7,17 +7,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ddpm_utils.checks import SMALLEST
 from ddpm_utils.cold import starts
 from ddpm_utils.cold.degradations import Degradation, Separable
 from ddpm_utils.cold.mixtures import GaussianFade, Mixture, draw_noise
 from ddpm_utils.cold.restoration import default_rule, degrade, restore, stations, visited
-from ddpm_utils.data import Dataset, Part
+from ddpm_utils.data.checks import SMALLEST
+from ddpm_utils.data.datasets import Dataset, Part
 from ddpm_utils.evaluation import metrics
 from ddpm_utils.evaluation.classifier import load_classifier
-from ddpm_utils.files import compute_always, to_text
 from ddpm_utils.randomness import generator_for
 from ddpm_utils.shapes import Images, Network
+from ddpm_utils.system.files import compute_always, to_text
 from ddpm_utils.training.experiments import RestorationExperiment
 from ddpm_utils.training.loop import mean_loss
 

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 
-from ddpm_utils.checks import check_images
-from ddpm_utils.data import Dataset
+from ddpm_utils.data.checks import check_images
+from ddpm_utils.data.datasets import Dataset
 from ddpm_utils.diffusion.exact import AffineDecoder, ExactDecoder, optimal_variance
 from ddpm_utils.diffusion.likelihood import VARIANCES
 from ddpm_utils.diffusion.samplers import Latent, MatchedStart, ancestral, estimate, remove, sample
@@ -18,9 +18,9 @@ from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.evaluation.decoder import degrade, generate, reconstruct
 from ddpm_utils.evaluation.losses import BATCH, Images, Sizes, steps_by_signal
 from ddpm_utils.evaluation.neighbours import nearest
-from ddpm_utils.files import to_text
 from ddpm_utils.randomness import RESTORE_SEED, START_SEED, Noise, generator_for
 from ddpm_utils.shapes import Network
+from ddpm_utils.system.files import to_text
 from ddpm_utils.training.base import Decoder
 from ddpm_utils.training.experiments import Experiment
 

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from ddpm_utils import data
-from ddpm_utils.checks import check_images
-from ddpm_utils.data import Dataset
+from ddpm_utils.data.checks import check_images
+from ddpm_utils.data.datasets import Dataset
 from ddpm_utils.diffusion.exact import AffineDecoder
 from ddpm_utils.diffusion.forward import diffuse
 from ddpm_utils.diffusion.schedules import NoiseSchedule
@@ -17,9 +17,9 @@ from ddpm_utils.evaluation import metrics
 from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.evaluation.decoder import STARTS, generate
 from ddpm_utils.evaluation.losses import BATCH
-from ddpm_utils.files import to_text
 from ddpm_utils.randomness import generator_for
 from ddpm_utils.shapes import Images, Network
+from ddpm_utils.system.files import to_text
 from ddpm_utils.training.base import Decoder
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.parameters import find_network

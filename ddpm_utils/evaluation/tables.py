@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from ddpm_utils.data import is_mnist
+from ddpm_utils.data.datasets import is_mnist
 from ddpm_utils.evaluation import metrics
-from ddpm_utils.files import write_json
+from ddpm_utils.system.files import write_json
 from ddpm_utils.training.base import TrainingSetup
 from ddpm_utils.training.experiments import Experiment
 

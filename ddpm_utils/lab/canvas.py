@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from torch import Tensor
 
-from ddpm_utils.data import to_unit
+from ddpm_utils.data.datasets import to_unit
 from ddpm_utils.plots.images import styled
 
 MOVES = "moves"

@@ -9,7 +9,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ddpm_utils.checks import check_images
+from ddpm_utils.data.checks import check_images
 from ddpm_utils.diffusion.one_dimension import log_normal
 from ddpm_utils.diffusion.solvers import METHODS
 from ddpm_utils.lab.canvas import Rows, moves, moving_title
@@ -218,7 +218,7 @@ class WorstAndBest:
             for text, place in zip(self.scores[name], places, strict=False):
                 text.set_text(f"{scores[place]:.3g}")
         self.here.set_xdata([t, t])
-        mean = f"mean {metric} {scores.mean():.3g} of {len(scores)} digits"
+        mean = f"mean {metric} {scores.mean():.3g} of {len(scores)} images"
         self.title.set_text(f"Restored from t = {t}, α_t = {found.alpha:.2g}: {mean}")
         return self.figure
 

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ddpm_utils.checks import check_images
 from ddpm_utils.cold.degradations import Degradation
 from ddpm_utils.cold.restoration import there_and_back
 from ddpm_utils.cold.samplers import ALGORITHMS
+from ddpm_utils.data.checks import check_images
 from ddpm_utils.diffusion.forward import diffuse
 from ddpm_utils.diffusion.samplers import ddim, sample_trajectory
 from ddpm_utils.diffusion.schedules import NoiseSchedule

@@ -10,13 +10,13 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
-from ddpm_utils.data import Dataset
+from ddpm_utils.data.datasets import Dataset
 from ddpm_utils.diffusion.samplers import sample, standard_start
 from ddpm_utils.diffusion.solvers import METHODS, fewest_calls
 from ddpm_utils.lab.canvas import Rows, moves, moving_title
-from ddpm_utils.locks import delete_runs
 from ddpm_utils.plots.images import BLUE, ORANGE, styled
 from ddpm_utils.randomness import START_SEED
+from ddpm_utils.system.locks import delete_runs
 from ddpm_utils.training.exclusive import close_other
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.loop import Progress

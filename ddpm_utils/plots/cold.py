@@ -12,7 +12,7 @@ from jaxtyping import Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ddpm_utils.data import to_unit
+from ddpm_utils.data.datasets import to_unit
 from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, styled
 
 STYLES = [

@@ -99,11 +99,11 @@ def reconstruction_error(steps: Sequence[int], rmse: Sequence[float], alpha: np.
 
     Args:
         alpha: shape (T+1,).
-        unrelated: the RMSE of two unrelated digits.
+        unrelated: the RMSE of two unrelated images.
     """
     figure, (above, below) = plt.subplots(2, 1, figsize=(6, 4), sharex=True)
     above.plot(steps, rmse, "o-", label="reconstructions")
-    above.axhline(unrelated, color=GREY, linestyle="--", label="two unrelated digits")
+    above.axhline(unrelated, color=GREY, linestyle="--", label="two unrelated images")
     above.set(ylabel="RMSE", ylim=(0, None))
     above.legend()
     below.plot(np.arange(len(alpha)), alpha, color=ORANGE)

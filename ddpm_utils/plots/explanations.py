@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator
 
-from ddpm_utils.files import to_images
 from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, draw_image, styled
+from ddpm_utils.system.files import to_images
 
 Explained = Mapping[str, dict]  # one measurement of each run
 Rows = Mapping[str, list[dict]]

@@ -23,8 +23,8 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ddpm_utils.checks import check_latents
-from ddpm_utils.files import write_bytes
+from ddpm_utils.data.checks import check_latents
+from ddpm_utils.system.files import write_bytes
 
 # Okabe & Ito's palette: told apart by colour-blind readers, and by their lightness in print.
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (

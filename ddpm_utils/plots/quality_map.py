@@ -10,8 +10,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from ddpm_utils.files import to_images
 from ddpm_utils.plots.images import draw_image, styled
+from ddpm_utils.system.files import to_images
 
 STARTS = {"standard": "from N(0, I)", "matched": "from the matched start"}
 COLUMNS = {"standard": "FID N(0, I)", "matched": "FID matched"}

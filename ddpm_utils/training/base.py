@@ -12,10 +12,12 @@ from accelerate import Accelerator
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from ddpm_utils import checkpoints, data, files, places
+from ddpm_utils import checkpoints, data
 from ddpm_utils.names import suggestion
 from ddpm_utils.networks.cpu import keep_freed_memory, with_spectral_convolutions
 from ddpm_utils.shapes import Images
+from ddpm_utils.system import places
+from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.training.exclusive import close_other, exclusively
 from ddpm_utils.training.loop import LEARNING_RATES, Progress, train
 from ddpm_utils.training.parameters import find_network, one_of
@@ -165,7 +167,7 @@ class TrainingSetup(ABC):
         """
         close_other(self.run_folder)
         if not resume and (self.run_folder / "last.safetensors").exists():
-            raise files.CheckpointError(
+            raise CheckpointError(
                 f"{self.run_folder} already holds a run: resume it, choose another seed, or delete the folder."
             )
         return Run(

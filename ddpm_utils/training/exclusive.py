@@ -8,8 +8,8 @@ from weakref import WeakValueDictionary
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
-from ddpm_utils.files import CheckpointError
-from ddpm_utils.locks import locked
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.locks import locked
 from ddpm_utils.training.run import Run
 
 OPEN: WeakValueDictionary[Path, Generator] = WeakValueDictionary()

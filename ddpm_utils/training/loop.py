@@ -17,7 +17,7 @@ from accelerate.utils import gather_object
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from ddpm_utils.checks import check_images
+from ddpm_utils.data.checks import check_images
 from ddpm_utils.randomness import generator_for
 from ddpm_utils.training.objectives import Objective
 from ddpm_utils.training.run import EpochRecord, Run

@@ -9,7 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ddpm_utils import checkpoints, files
+from ddpm_utils import checkpoints
+from ddpm_utils.system import files
+from ddpm_utils.system.errors import CheckpointError
 
 
 class EpochRecord(NamedTuple):
@@ -116,7 +118,7 @@ class Run:
         tensors, state = checkpoints.load(path)
         for name, value in self.description.items():
             if state["run"].get(name) != value:
-                raise files.CheckpointError(
+                raise CheckpointError(
                     f"{self.folder} holds a run with {name} = {state['run'].get(name)!r}, not {value!r}: "
                     "delete the folder, or choose another one."
                 )

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_utils import checkpoints
-from ddpm_utils.files import CheckpointError
 from ddpm_utils.names import canonical
+from ddpm_utils.system.errors import CheckpointError
 
 WEIGHTS = ("auto", "run", "shipped")
 ALLOWED = f"one of {', '.join(WEIGHTS)}, or a file that is there"

@@ -13,7 +13,7 @@ import psutil
 
 from ddpm_utils import data
 from ddpm_utils.networks.cpu import keep_freed_memory
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.places import PROJECT
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.loop import train
 from ddpm_utils.training.run import Run

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from ddpm_utils import data
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.places import PROJECT
 from maintenance.report import markdown, measure, publish
 
 RESULTS = PROJECT / "maintenance" / "benchmarks" / "results.md"

@@ -5,11 +5,11 @@ import time
 import pandas as pd
 from torch import nn
 
-from ddpm_utils.data import Dataset
+from ddpm_utils.data.datasets import Dataset
 from ddpm_utils.diffusion import solvers
 from ddpm_utils.diffusion.samplers import MatchedStart, sample
-from ddpm_utils.files import read_csv
 from ddpm_utils.networks.cpu import keep_freed_memory
+from ddpm_utils.system.files import read_csv
 from ddpm_utils.training.experiments import LEAN, PUBLISHED, Experiment
 from ddpm_utils.training.run import Run
 from maintenance.benchmarks.networks import BATCH

@@ -19,7 +19,7 @@ from ddpm_utils.batch.notebooks import numbered
 from ddpm_utils.diffusion.samplers import sample
 from ddpm_utils.diffusion.solvers import METHODS
 from ddpm_utils.networks.cpu import keep_freed_memory
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.places import PROJECT
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.loop import train
 from ddpm_utils.training.objectives import NoisePrediction

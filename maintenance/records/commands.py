@@ -4,8 +4,8 @@ import argparse
 
 from ddpm_utils.__main__ import add_command
 from ddpm_utils.commands import relative, train_experiment
-from ddpm_utils.files import write_bytes
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.files import write_bytes
+from ddpm_utils.system.places import PROJECT
 
 PARAMETERS = "parameters of the experiment"
 
@@ -117,8 +117,8 @@ def quality_map() -> None:
     """
     import base64
 
-    from ddpm_utils.files import read_json
-    from ddpm_utils.places import output
+    from ddpm_utils.system.files import read_json
+    from ddpm_utils.system.places import output
 
     results = output() / "data" / "runs" / "beta_T" / "results.json"
     picture = read_json(results, "`ddpm sweep grids/beta_T.yaml` writes it")["map.png"]

@@ -13,13 +13,13 @@ import numpy as np
 import torch
 
 from ddpm_utils import checkpoints
-from ddpm_utils.data import Dataset
+from ddpm_utils.data.datasets import Dataset
 from ddpm_utils.diffusion.samplers import estimate, sample
 from ddpm_utils.evaluation.decoder import NO_SIGNAL, reconstruct, reverse
 from ddpm_utils.evaluation.recorded import COMPARED, DECODERS
 from ddpm_utils.evaluation.restoration import SHOWN, Judge
-from ddpm_utils.files import to_text, write_json
 from ddpm_utils.randomness import START_SEED
+from ddpm_utils.system.files import to_text, write_json
 from ddpm_utils.training.base import Decoder
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.loop import validate, validation_steps

@@ -9,8 +9,8 @@ from pathlib import Path
 from ddpm_utils import checkpoints
 from ddpm_utils.evaluation.recorded import NORMS
 from ddpm_utils.evaluation.sight import sight, starts
-from ddpm_utils.files import read_csv, write_json
 from ddpm_utils.plots.explanations import LAYER_NORMS
+from ddpm_utils.system.files import read_csv, write_json
 from ddpm_utils.training.experiments import PUBLISHED, Experiment
 from ddpm_utils.training.run import read_history
 from maintenance.records.shipping import named_data, ship_weights

@@ -9,7 +9,7 @@ from pathlib import Path
 from ddpm_utils import checkpoints, data
 from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.evaluation.restoration import evaluate_restoration
-from ddpm_utils.files import read_csv, write_json
+from ddpm_utils.system.files import read_csv, write_json
 from ddpm_utils.training.experiments import RestorationExperiment
 from maintenance.records.shipping import check_sizes, has_run, ledger_for, minutes_alone, named_data, ship_weights
 

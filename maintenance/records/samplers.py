@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 from torch import Tensor
 
-from ddpm_utils import checkpoints, files
-from ddpm_utils.data import Part
+from ddpm_utils import checkpoints
+from ddpm_utils.data.datasets import Part
 from ddpm_utils.diffusion.samplers import MatchedStart, sample
 from ddpm_utils.diffusion.schedules import SPACINGS, NoiseSchedule
 from ddpm_utils.diffusion.solvers import METHODS, Method
@@ -16,6 +16,7 @@ from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.evaluation.recorded import Row, read_rows
 from ddpm_utils.randomness import Noise
 from ddpm_utils.shapes import Network
+from ddpm_utils.system import files
 from ddpm_utils.training.experiments import Experiment
 from maintenance.records.shipping import require_shipped
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from ddpm_utils import checkpoints, files
-from ddpm_utils.data import DataError, Dataset
+from ddpm_utils import checkpoints
+from ddpm_utils.data.datasets import Dataset
 from ddpm_utils.evaluation.classifier import (
     EPOCHS,
     SHIPPED,
@@ -18,7 +18,9 @@ from ddpm_utils.evaluation.classifier import (
     load_classifier,
     train_classifier,
 )
-from ddpm_utils.files import Ledger, to_csv
+from ddpm_utils.system import files
+from ddpm_utils.system.errors import CheckpointError, DataError
+from ddpm_utils.system.files import Ledger, to_csv
 from ddpm_utils.training.base import Decoder, TrainingSetup
 from ddpm_utils.training.run import EpochRecord, read_history
 
@@ -64,7 +66,7 @@ def ship_weights(experiment: TrainingSetup, bits: int = 8, *, history: bool = Tr
     network = experiment.make_network()
     label = checkpoints.load_network(run / "best.safetensors", network)
     if label["dataset"] != experiment.dataset:
-        raise files.CheckpointError(f"{run} was trained on {label['dataset']}, not on {experiment.dataset}.")
+        raise CheckpointError(f"{run} was trained on {label['dataset']}, not on {experiment.dataset}.")
     require_finished(experiment)
     path, rounded = folder / "weights.safetensors", checkpoints.compress(network.state_dict(), bits)
     shipped, shipped_label = checkpoints.load(path) if path.exists() else ({}, {})
@@ -88,7 +90,7 @@ def has_run(experiment: TrainingSetup) -> bool:
         return True
     if experiment.run_name or not (experiment.shipped_folder / "weights.safetensors").exists():
         also = "" if experiment.run_name else f", and {experiment.shipped_folder} no weights"
-        raise files.CheckpointError(f"{experiment.run_folder} holds no run{also}: train it first, or check its name.")
+        raise CheckpointError(f"{experiment.run_folder} holds no run{also}: train it first, or check its name.")
     return False
 
 
@@ -99,7 +101,7 @@ def require_shipped(experiment: TrainingSetup) -> None:
         CheckpointError: see there.
     """
     if not (experiment.shipped_folder / "weights.safetensors").exists():
-        raise files.CheckpointError(f"there are no shipped weights of {experiment.slug}: record them first.")
+        raise CheckpointError(f"there are no shipped weights of {experiment.slug}: record them first.")
     has_run(experiment)
 
 
@@ -111,11 +113,11 @@ def require_finished(experiment: TrainingSetup) -> None:
     """
     folder = experiment.run_folder
     if not (folder / "best.safetensors").exists():
-        raise files.CheckpointError(f"{folder} holds no run: train it first.")
+        raise CheckpointError(f"{folder} holds no run: train it first.")
     done, label = len(read_history(folder)), checkpoints.load(folder / "best.safetensors")[1]
     wanted = max(experiment.epochs, label.get("epochs", 0))
     if done < wanted:
-        raise files.CheckpointError(f"{folder} has made {done} of {wanted} epochs: finish it first.")
+        raise CheckpointError(f"{folder} has made {done} of {wanted} epochs: finish it first.")
 
 
 def minutes_alone(seconds: Sequence[float] | pd.Series) -> float:

@@ -16,15 +16,15 @@ from pathlib import Path
 from typing import Any
 
 from ddpm_utils import checkpoints
-from ddpm_utils.data import Dataset
+from ddpm_utils.data.datasets import Dataset
 from ddpm_utils.diffusion.samplers import ancestral, sample_trajectory
 from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.evaluation.decoder import degrade, evaluate, generate
 from ddpm_utils.evaluation.losses import Sizes, bits, gap, losses
 from ddpm_utils.evaluation.recorded import shown_steps
 from ddpm_utils.evaluation.samples import off_by_one_table, reconstruction, reverse_steps, samples, switches
-from ddpm_utils.files import compute_always, write_json
 from ddpm_utils.randomness import RESTORE_SEED
+from ddpm_utils.system.files import compute_always, write_json
 from ddpm_utils.training.base import SNAPSHOT_EPOCHS, Decoder
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.run import read_history

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from ddpm_utils.data import DataError
-from ddpm_utils.files import CheckpointError
+from ddpm_utils.system.errors import CheckpointError, DataError
 from maintenance.reliability.kinds_of_files import Kind, kinds
 from maintenance.report import Section, Verdict
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from ddpm_utils.files import read_json, write_json
-from ddpm_utils.locks import LOCK
+from ddpm_utils.system.files import read_json, write_json
+from ddpm_utils.system.locks import LOCK
 from maintenance.reliability import work
 from maintenance.reliability.work import left, start, temporary
 from maintenance.report import Section, Verdict

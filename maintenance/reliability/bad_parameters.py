@@ -12,7 +12,7 @@ import pandas as pd
 
 from ddpm_utils.batch.engines import cores
 from ddpm_utils.batch.jobs import Job, execute
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.places import PROJECT
 from maintenance.report import Section, Verdict
 
 EXAMPLES = 2000

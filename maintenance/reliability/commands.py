@@ -3,7 +3,7 @@
 import importlib
 from collections.abc import Sequence
 
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.places import PROJECT
 from maintenance.report import markdown, measure, publish
 
 COMMANDS = {

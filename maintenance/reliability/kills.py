@@ -17,8 +17,9 @@ import numpy as np
 import pandas as pd
 import psutil
 
-from ddpm_utils import checkpoints, files
-from ddpm_utils.files import LEFT_OVER_SECONDS, Ledger
+from ddpm_utils import checkpoints
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.files import LEFT_OVER_SECONDS, Ledger
 from maintenance.reliability import work
 from maintenance.reliability.work import Forked, damaged, left, start, temporary
 from maintenance.report import Section, Verdict
@@ -157,7 +158,7 @@ def attempt(kind: Kind, folder: Path, waits: Iterable[float], expected: dict[str
     try:
         finish(kind, folder)
         equal = left(folder) == expected
-    except (RuntimeError, files.CheckpointError) as error:
+    except (RuntimeError, CheckpointError) as error:
         print(f"{folder.name}: {error}", flush=True)
         equal = False
     _, alive = psutil.wait_procs(started, timeout=PATIENCE)

@@ -12,16 +12,19 @@ from unittest.mock import patch
 
 import nbformat
 
-from ddpm_utils import checkpoints, data, places
+from ddpm_utils import checkpoints, data
 from ddpm_utils.batch import jobs, site, sweep
 from ddpm_utils.batch.grid import read_grid
+from ddpm_utils.data import datasets
+from ddpm_utils.data.sources import DATASETS
 from ddpm_utils.evaluation import recorded
 from ddpm_utils.evaluation.classifier import SHIPPED as CLASSIFIER
 from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.evaluation.recorded import load_recorded, load_results
-from ddpm_utils.files import METADATA, CheckpointError, Ledger, read_notebook, seal_notebook, write_json
-from ddpm_utils.places import PROJECT, default_root
-from ddpm_utils.sources import DATASETS
+from ddpm_utils.system import places
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.files import METADATA, Ledger, read_notebook, seal_notebook, write_json
+from ddpm_utils.system.places import PROJECT, default_root
 from ddpm_utils.training.experiments import PUBLISHED, Experiment, RestorationExperiment
 from ddpm_utils.training.run import EpochRecord
 
@@ -74,7 +77,7 @@ def kinds(folder: Path, stack: ExitStack) -> tuple[list[Kind], list[str]]:
     ):
         shutil.copy(path, folder / "data" / path.name)
     stack.enter_context(patch.object(places, "RESOURCES", folder))
-    stack.enter_context(patch.object(data, "EMBEDDED", folder / "data" / data.EMBEDDED.name))
+    stack.enter_context(patch.object(datasets, "EMBEDDED", folder / "data" / data.EMBEDDED.name))
     for name in ("NORMS", "DECODERS"):
         stack.enter_context(patch.object(recorded, name, folder / "data" / getattr(recorded, name).name))
     found = [Kind("embedded digits", data.EMBEDDED, lambda: data.load("mnist_5k").sha256)]

@@ -14,8 +14,8 @@ from queue import SimpleQueue
 import pandas as pd
 from ruamel.yaml import YAML
 
-from ddpm_utils.files import Ledger
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.files import Ledger
+from ddpm_utils.system.places import PROJECT
 from maintenance.reliability.mutations import Mutant, mutants, sample
 from maintenance.reliability.trial import LIBRARIES, copy, run_tests
 from maintenance.report import Section, Verdict

@@ -21,11 +21,11 @@ from ddpm_utils.diffusion.samplers import sample
 from ddpm_utils.diffusion.solvers import METHODS
 from ddpm_utils.evaluation import metrics
 from ddpm_utils.evaluation.classifier import load_classifier
-from ddpm_utils.files import Ledger, write_bytes
 from ddpm_utils.lab.canvas import Blit
 from ddpm_utils.lab.images import NoisyDigits
-from ddpm_utils.places import PROJECT
 from ddpm_utils.plots.images import BLUE, mosaics, styled, to_png
+from ddpm_utils.system.files import Ledger, write_bytes
+from ddpm_utils.system.places import PROJECT
 from ddpm_utils.training.experiments import Experiment
 from maintenance.report import Section, Verdict
 

@@ -16,12 +16,13 @@ import pandas as pd
 import torch
 from tqdm import auto  # noqa: F401
 
-from ddpm_utils import checkpoints, data, files
+from ddpm_utils import checkpoints, data
 from ddpm_utils.__main__ import main
 from ddpm_utils.evaluation.decoder import evaluate
-from ddpm_utils.files import Ledger
-from ddpm_utils.locks import LOCK
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.files import Ledger
+from ddpm_utils.system.locks import LOCK
+from ddpm_utils.system.places import PROJECT
 from ddpm_utils.training.experiments import Experiment
 from maintenance.records.shipping import ledger_for
 
@@ -63,7 +64,7 @@ def sample() -> int:
             **SIZES,
             remember=ledger_for("results", experiment, dataset, decoder, SIZES, print),
         )
-    except files.CheckpointError as error:  # as `main` says it
+    except CheckpointError as error:  # as `main` says it
         print(f"ddpm: {error}", file=sys.stderr)
         return 1
     return 0
@@ -189,7 +190,7 @@ def damaged(folder: Path) -> list[Path]:
                 json.loads(path.read_text(encoding="utf-8"))
             elif path.suffix == ".csv":
                 pd.read_csv(path)
-        except (files.CheckpointError, ValueError):
+        except (CheckpointError, ValueError):
             found.append(path)
     return found
 

@@ -7,7 +7,7 @@ import nbformat
 from ddpm_utils.batch.grid import read_grid
 from ddpm_utils.batch.sweep import plan, prospects, results
 from ddpm_utils.evaluation.tables import to_markdown
-from ddpm_utils.files import METADATA, seal_notebook, write_json
+from ddpm_utils.system.files import METADATA, seal_notebook, write_json
 from ddpm_utils.training.experiments import Experiment
 
 BETAS = [0.001 * t for t in range(1, 101)]

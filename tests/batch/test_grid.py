@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ddpm_utils.batch.grid import read_grid
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.places import PROJECT
 from ddpm_utils.training.experiments import Experiment, RestorationExperiment
 
 pytestmark = pytest.mark.usefixtures("unchecked")

@@ -13,7 +13,7 @@ import pytest
 from ddpm_utils.batch import jobs
 from ddpm_utils.batch.jobs import Event, Job, execute, execute_chain, find
 from ddpm_utils.batch.provenance import made_of
-from ddpm_utils.files import METADATA, seal_notebook
+from ddpm_utils.system.files import METADATA, seal_notebook
 
 VALUES = {"beta": 0.1, "T": 3}
 

@@ -15,8 +15,8 @@ from nbclient import NotebookClient
 from ddpm_utils.batch.jobs import Job, execute
 from ddpm_utils.batch.notebooks import NOTEBOOKS as FOLDER
 from ddpm_utils.batch.notebooks import numbered, outputs_sha256
-from ddpm_utils.files import METADATA
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.files import METADATA
+from ddpm_utils.system.places import PROJECT
 from tests.patience import PATIENCE, PATIENTLY
 
 NOTEBOOKS = numbered()

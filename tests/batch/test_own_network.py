@@ -16,8 +16,8 @@ from ddpm_utils.batch.grid import read_grid
 from ddpm_utils.batch.jobs import Job, execute
 from ddpm_utils.batch.provenance import made_of
 from ddpm_utils.batch.sweep import plan, prospects
-from ddpm_utils.files import CheckpointError
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.places import PROJECT
 from ddpm_utils.training.experiments import Experiment, RestorationExperiment
 from ddpm_utils.training.parameters import ParameterError
 

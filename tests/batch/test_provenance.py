@@ -46,10 +46,12 @@ def test_what_a_folder_offers_is_found_where_it_is():
 
 def test_imports_of_imports_count():
     betas, training = "ddpm_utils.diffusion.betas", "ddpm_utils.training.experiments"
-    assert imported_by(["ddpm_utils.data"]) >= {"ddpm_utils.sources", "ddpm_utils.image_files", "ddpm_utils.shapes"}
+    datasets = "ddpm_utils.data.datasets"
+    assert imported_by([datasets]) >= {"ddpm_utils.data.sources", "ddpm_utils.data.image_files", "ddpm_utils.shapes"}
     assert imported_by([betas]) == {betas, "ddpm_utils.scalars"}
     found = {name.removeprefix("ddpm_utils.") for name in imported_by([training])}
-    assert found >= {"training.experiments", "training.base", "training.loop", "training.run", "networks.unets", "data"}
+    assert found >= {"training.experiments", "training.base", "training.loop", "training.run", "networks.unets"}
+    assert "data.datasets" in found
     assert {name.split(".")[0] for name in found}.isdisjoint({"plots", "evaluation", "lab", "batch"})
 
 

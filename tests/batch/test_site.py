@@ -14,7 +14,7 @@ from nbconvert.filters.markdown_mistune import MarkdownWithMath
 from ddpm_utils.__main__ import main
 from ddpm_utils.batch.notebooks import numbered
 from ddpm_utils.batch.site import Renderer, build_site, mathml
-from ddpm_utils.files import write_json
+from ddpm_utils.system.files import write_json
 from tests.executed_runs import EXPERIMENTS, PIXEL, write_runs
 
 PAGES = ["01_forward_process.html", "03_sampling.html"], ["01_forward_process.html", "02_training.failed.html"]

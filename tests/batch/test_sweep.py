@@ -19,8 +19,8 @@ from ddpm_utils.batch.grid import read_grid
 from ddpm_utils.batch.jobs import Event
 from ddpm_utils.batch.sweep import is_done, main_job, plan, prospects, results, write_results
 from ddpm_utils.checkpoints import load
-from ddpm_utils.files import METADATA, read_json, seal_notebook, to_text, write_json
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.files import METADATA, read_json, seal_notebook, to_text, write_json
+from ddpm_utils.system.places import PROJECT
 from ddpm_utils.training.experiments import Experiment
 from tests.patience import PATIENCE, outliving, wait_until
 
@@ -87,8 +87,8 @@ def test_more_images_than_there_are_are_refused_before_anything_starts(tmp_path,
 
 def test_a_data_set_that_cannot_be_had_is_not_replaced(tmp_path, output, monkeypatch):
     monkeypatch.delenv("DDPM_DATA", raising=False)
-    monkeypatch.setattr("ddpm_utils.data.default_root", lambda: tmp_path)
-    monkeypatch.setattr("ddpm_utils.sources.download", lambda *given: (_ for _ in ()).throw(OSError("no network")))
+    monkeypatch.setattr("ddpm_utils.data.datasets.default_root", lambda: tmp_path)
+    monkeypatch.setattr("ddpm_utils.data.sources.download", lambda *given: (_ for _ in ()).throw(OSError("no network")))
     text = "experiments:\n  - {beta: 0.1, T: 20, dataset: mnist}\nnotebooks:\n  02_training:\n"
     with pytest.raises(ValueError, match=r"mnist is needed\. Data: the 5,000 MNIST digits that come with the project"):
         plan(read_grid(write(tmp_path, text)), output)

@@ -264,7 +264,7 @@ def restored(experiment: Experiment, t: int) -> torch.Tensor:
 
 def worst_and_best(sentence: str, png: bytes, experiment: Experiment, labels: tuple[str, ...] = LOSSES) -> None:
     """Notebook 04: reconstructions made and ordered here once more."""
-    form = r"Restored from t = (\d+), α_t = ([\d.e-]+): mean (RMSE|SSIM|PSNR) ([\d.]+) of 16 digits"
+    form = r"Restored from t = (\d+), α_t = ([\d.e-]+): mean (RMSE|SSIM|PSNR) ([\d.]+) of 16 images"
     found = re.fullmatch(form, sentence)
     assert found, f"the sentence {sentence!r} is not of the form {form!r}"
     t, metric, x = int(found[1]), found[3], digits().test.images[:16]

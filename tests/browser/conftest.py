@@ -19,7 +19,7 @@ from nbconvert.preprocessors import ClearOutputPreprocessor
 
 from ddpm_utils.batch.notebooks import numbered
 from ddpm_utils.commands import app_server, lab_server
-from ddpm_utils.places import output as project_output
+from ddpm_utils.system.places import output as project_output
 from tests.patience import PATIENCE, free_port, listens, wait_until
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from ddpm_utils.data import Dataset, Part
+from ddpm_utils.data.datasets import Dataset, Part
 from ddpm_utils.diffusion.exact import AffineDecoder, identity_loss
 from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.evaluation import losses, samples, sight

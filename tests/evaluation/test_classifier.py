@@ -4,7 +4,7 @@ from torch import nn
 
 from ddpm_utils import checkpoints
 from ddpm_utils.evaluation.classifier import SHIPPED, DigitClassifier, accuracy, load_classifier, train_classifier
-from ddpm_utils.files import CheckpointError
+from ddpm_utils.system.errors import CheckpointError
 
 shipped = pytest.mark.skipif(not SHIPPED.exists(), reason="no weights are shipped yet")
 

@@ -14,10 +14,10 @@ from ddpm_utils.diffusion.schedules import NoiseSchedule, constant
 from ddpm_utils.evaluation import recorded, sight
 from ddpm_utils.evaluation.losses import Sizes
 from ddpm_utils.evaluation.samples import one_step_short
-from ddpm_utils.files import to_images
 from ddpm_utils.plots import explanations
 from ddpm_utils.plots.explanations import LAYER_NORMS
 from ddpm_utils.randomness import Noise
+from ddpm_utils.system.files import to_images
 from ddpm_utils.training.base import Decoder
 from ddpm_utils.training.experiments import PUBLISHED, Experiment
 from maintenance.records import table_1

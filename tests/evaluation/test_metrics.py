@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from ddpm_utils.data import to_unit
+from ddpm_utils.data.datasets import to_unit
 from ddpm_utils.evaluation import metrics
 from ddpm_utils.evaluation.metrics import distribution_quality, fid, fid_interval, image_quality, kid, stretch
 

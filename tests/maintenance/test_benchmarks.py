@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from ddpm_utils.networks.cnn import CNN
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.places import PROJECT
 from maintenance import report
 from maintenance.benchmarks import loops, samplers, speed
 from maintenance.benchmarks.race import Result, race, ratios, take_turns

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 
 import pytest
 
-from ddpm_utils.files import CheckpointError
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.places import PROJECT
 from maintenance.reliability import bad_bytes
 from maintenance.reliability.bad_bytes import EDGE, OUTCOMES, cut, examine, flipped, outcome, verdicts
 from maintenance.reliability.kinds_of_files import Kind, kinds
@@ -126,7 +126,8 @@ def test_another_grid_is_told_from_the_same_one(files):
 def test_a_reader_that_trusts_its_file_is_found_out(files, monkeypatch):
     """Without the seal a changed digit is not noticed: the report would say so."""
     monkeypatch.setattr(
-        "ddpm_utils.files.fingerprint", lambda content: json.loads(files["norms.json"].path.read_text())["sha256"]
+        "ddpm_utils.system.files.fingerprint",
+        lambda content: json.loads(files["norms.json"].path.read_text())["sha256"],
     )
     flips, _, _ = examine(files["norms.json"], flips=40, cuts=0)
     assert flips["unnoticed"] > 5

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from ddpm_utils.evaluation.recorded_tables import readme_tables, recorded_table
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.places import PROJECT
 from ddpm_utils.training.base import TrainingSetup
 from maintenance.__main__ import main
 
@@ -86,7 +86,7 @@ def test_a_full_disk_leaves_the_readme(tmp_path, monkeypatch, capsys):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr("maintenance.report.PROJECT", tmp_path)
-    monkeypatch.setattr("ddpm_utils.files.os.fsync", no_space)
+    monkeypatch.setattr("ddpm_utils.system.files.os.fsync", no_space)
     text = "<!-- results -->\n<!-- end of results --><!-- restorations -->\n<!-- end of restorations -->"
     (tmp_path / "README.md").write_text(text, encoding="utf-8")
     assert main(["records", "tables"]) == 1

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from ddpm_utils import checkpoints
-from ddpm_utils.files import LEFT_OVER_SECONDS, SEAL, fingerprint
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.files import LEFT_OVER_SECONDS, SEAL, fingerprint
+from ddpm_utils.system.places import PROJECT
 from maintenance.reliability import bad_disk, kills, work
 from maintenance.reliability.kills import Kind, Trial
 from tests.patience import PATIENCE, outliving, wait_until

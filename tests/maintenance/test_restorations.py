@@ -5,7 +5,8 @@ import pytest
 from ddpm_utils import checkpoints
 from ddpm_utils.evaluation.recorded import COMPARED, FINE_TUNED, LARGE_RESTORATION, TRAINED, load_decoders, load_results
 from ddpm_utils.evaluation.recorded_tables import decoder_table, published_pair, restored_table, starts_table
-from ddpm_utils.files import CheckpointError, read_json
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.files import read_json
 from ddpm_utils.training.experiments import Experiment, RestorationExperiment
 from maintenance.records import decoders, restorations
 from maintenance.records.decoders import measure

@@ -5,8 +5,9 @@ from ddpm_utils.diffusion.samplers import ddim
 from ddpm_utils.diffusion.schedules import SPACINGS, constant
 from ddpm_utils.diffusion.solvers import METHODS, Method, fewest_calls
 from ddpm_utils.evaluation.recorded import Row, read_rows
-from ddpm_utils.files import CheckpointError, read_csv
 from ddpm_utils.randomness import Noise
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.files import read_csv
 from ddpm_utils.training.experiments import PUBLISHED, Experiment
 from maintenance.records import samplers
 from maintenance.records.samplers import points_for, record_comparison, to_csv

@@ -8,13 +8,13 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_utils import checkpoints, files
-from ddpm_utils.data import DataError
+from ddpm_utils import checkpoints
 from ddpm_utils.evaluation import decoder
 from ddpm_utils.evaluation.decoder import evaluate, generate, reconstruct
 from ddpm_utils.evaluation.recorded import FINE_TUNED, LARGE_RESTORATION, RECORDED, TRAINED, load_recorded
 from ddpm_utils.evaluation.tables import table_1, to_markdown
-from ddpm_utils.files import read_json
+from ddpm_utils.system.errors import CheckpointError, DataError
+from ddpm_utils.system.files import read_json
 from ddpm_utils.training.base import Decoder
 from ddpm_utils.training.experiments import Experiment
 from maintenance.records.reproduce import Step, plan, reproduce
@@ -83,7 +83,7 @@ def test_a_second_time_measures_nothing_anew(experiment, monkeypatch):
 
 
 def test_explanations_are_recorded_for_shipped_weights(experiment, monkeypatch):
-    with pytest.raises(files.CheckpointError, match=r"there are no shipped weights of .*: record them first"):
+    with pytest.raises(CheckpointError, match=r"there are no shipped weights of .*: record them first"):
         record_explanations(experiment)
     record(experiment, on_progress=lambda line: None, **SMALL)
     monkeypatch.setattr("maintenance.records.table_1.explain", lambda *arguments: {"β": arguments[4]("β", lambda: 1)})

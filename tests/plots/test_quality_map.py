@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import torch
 
-from ddpm_utils.files import to_text
 from ddpm_utils.plots.quality_map import in_words, is_map, quality_map
+from ddpm_utils.system.files import to_text
 
 
 @pytest.fixture

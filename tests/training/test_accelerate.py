@@ -21,9 +21,9 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from ddpm_utils import checkpoints, data
 from ddpm_utils.__main__ import main
-from ddpm_utils.locks import locked
 from ddpm_utils.networks.unets import LeanUNet
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.locks import locked
+from ddpm_utils.system.places import PROJECT
 from ddpm_utils.training import loop
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.run import Run

@@ -9,7 +9,7 @@ import torch
 
 from ddpm_utils import checkpoints
 from ddpm_utils.diffusion.schedules import linear
-from ddpm_utils.files import CheckpointError
+from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.training.experiments import PUBLISHED, SCHEDULES, Experiment, RestorationExperiment
 from ddpm_utils.training.parameters import NETWORKS, ParameterError
 

@@ -4,11 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_utils import checkpoints, files, randomness
+from ddpm_utils import checkpoints, randomness
 from ddpm_utils.cold.degradations import Degradation
 from ddpm_utils.diffusion.schedules import constant
-from ddpm_utils.files import CheckpointError
 from ddpm_utils.networks.cnn import CNN
+from ddpm_utils.system import files
+from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.training import loop
 from ddpm_utils.training.loop import train, validate
 from ddpm_utils.training.objectives import NoisePrediction, Restoration

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from ddpm_utils import checkpoints
-from ddpm_utils.files import CheckpointError, read_csv, read_json
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.files import read_csv, read_json
 from ddpm_utils.training.experiments import DEGRADATIONS, RestorationExperiment
 from ddpm_utils.training.parameters import ParameterError
 from maintenance.records.shipping import ship_weights

@@ -14,7 +14,7 @@ from ddpm_utils.batch.grid import read_grid
 from ddpm_utils.batch.parameters import check_parameters
 from ddpm_utils.batch.provenance import made_of
 from ddpm_utils.batch.sweep import main_job
-from ddpm_utils.files import CheckpointError
+from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.training.experiments import PUBLISHED, Experiment, RestorationExperiment
 from ddpm_utils.training.run import EpochRecord, Run
 

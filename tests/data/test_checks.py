@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ddpm_utils import data
-from ddpm_utils.checks import check_images
+from ddpm_utils.data.checks import check_images
 from ddpm_utils.cold import starts
 from ddpm_utils.cold.mixtures import DEGRADATIONS
 from ddpm_utils.cold.restoration import degrade

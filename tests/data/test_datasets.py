@@ -5,7 +5,9 @@ import pytest
 import torch
 import torchvision
 
-from ddpm_utils import data, sources
+from ddpm_utils.system.errors import DataError
+from ddpm_utils import data
+from ddpm_utils.data import datasets, sources
 
 
 def pixels(*parts: data.Part) -> list[bytes]:
@@ -56,8 +58,8 @@ def test_damaged_embedded_file(position, tmp_path, monkeypatch):
     content[position] ^= 1
     damaged = tmp_path / "mnist_5k.npz"
     damaged.write_bytes(content)
-    monkeypatch.setattr(data, "EMBEDDED", damaged)
-    with pytest.raises(data.DataError, match=r"mnist_5k\.npz is damaged"):
+    monkeypatch.setattr(datasets, "EMBEDDED", damaged)
+    with pytest.raises(DataError, match=r"mnist_5k\.npz is damaged"):
         data.load("mnist_5k")
 
 
@@ -65,7 +67,7 @@ def test_damaged_embedded_file(position, tmp_path, monkeypatch):
 def nothing_here(tmp_path, monkeypatch):
     """No data below the default folder, and no network."""
     monkeypatch.delenv("DDPM_DATA", raising=False)
-    monkeypatch.setattr(data, "default_root", lambda: tmp_path)
+    monkeypatch.setattr(datasets, "default_root", lambda: tmp_path)
     monkeypatch.setattr(sources, "download", no_network)
     return tmp_path
 
@@ -86,7 +88,7 @@ def test_root_is_named_by_the_environment(mnist_root, monkeypatch):
 
 @pytest.mark.parametrize(("name", "title"), [("fashion_mnist", "FashionMNIST"), ("kmnist", "KMNIST"), ("usps", "USPS")])
 def test_other_data_sets_have_no_stand_in(name, title, nothing_here):
-    with pytest.raises(data.DataError, match=rf"{title} is not in .* cannot be downloaded \(no route to host\)"):
+    with pytest.raises(DataError, match=rf"{title} is not in .* cannot be downloaded \(no route to host\)"):
         data.load(name)
 
 
@@ -167,5 +169,5 @@ def test_one_flipped_byte(name, mnist_root, tmp_path):
         byte = file.read(1)[0]
         file.seek(5000)
         file.write(bytes([byte ^ 1]))
-    with pytest.raises(data.DataError, match=f"{name} is damaged"):
+    with pytest.raises(DataError, match=f"{name} is damaged"):
         data.load("mnist", tmp_path)

@@ -9,15 +9,15 @@ import sys
 
 import pytest
 
-from ddpm_utils.places import PROJECT
-from ddpm_utils.terminal import ERRORS, ascii_of, spell, spell_out
+from ddpm_utils.system.places import PROJECT
+from ddpm_utils.system.terminal import ERRORS, ascii_of, spell, spell_out
 
 WORDS = "β = 0.1 ± 2², α₀ … − × σ → ε, ẑ, ½, Δ, ς, Übung, „Łódź“ 日"
 PRINTS = """
 import argparse, sys
 from rich.console import Console
 from tqdm import tqdm
-from ddpm_utils.terminal import spell_out
+from ddpm_utils.system.terminal import spell_out
 
 spell_out()
 for stream in (sys.stdout, sys.stderr):

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import filelock
 
-from ddpm_utils.files import CheckpointError, read_json, write_json
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.files import read_json, write_json
 
 LOCK, NOTE = ".lock", ".json"  # names of locks begin with the first; the second ends the name of a lock's note
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 import torchvision
 
-from ddpm_utils import data, sources
-from ddpm_utils.image_files import DataError
+from ddpm_utils import data
+from ddpm_utils.data import datasets, sources
+from ddpm_utils.system.errors import DataError
 
 MNIST = sources.DATASETS["mnist"]
 FOLDERS = {"MNIST/raw": "", "MNIST": "MNIST", "raw": "MNIST/raw", "": "MNIST/raw"}
@@ -116,7 +117,7 @@ def test_a_download_arrives_whole_or_not_at_all(complete, root, monkeypatch):
             )
 
     monkeypatch.delenv("DDPM_DATA")
-    monkeypatch.setattr(data, "default_root", lambda: root)
+    monkeypatch.setattr(datasets, "default_root", lambda: root)
     monkeypatch.setattr(torchvision.datasets, "KMNIST", download)
     if complete:
         assert len(data.load("kmnist").test) == 10

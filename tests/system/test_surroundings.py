@@ -12,13 +12,13 @@ from jupyter_client.kernelspec import KernelSpecManager
 
 from ddpm_utils.batch.kernels import SOCKET, OwnKernelManager, environment, own_folder
 from ddpm_utils.commands import kernel_environment
-from ddpm_utils.places import PROJECT
-from ddpm_utils.surroundings import FOLDERS, kernel_settings
+from ddpm_utils.system.places import PROJECT
+from ddpm_utils.system.surroundings import FOLDERS, kernel_settings
 
 DRAW = """
 import warnings
 warnings.simplefilter("error")
-from ddpm_utils.surroundings import prepare
+from ddpm_utils.system.surroundings import prepare
 prepare()
 import IPython.paths, jupyter_core.paths, matplotlib
 print(matplotlib.get_configdir(), matplotlib.get_cachedir(), IPython.paths.get_ipython_dir())

@@ -4,9 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-PROJECT = Path(__file__).resolve().parents[1]
+PROJECT = Path(__file__).resolve().parents[2]
 """The repository, if this is a checkout or an editable install."""
-_INSTALLED = Path(__file__).resolve().parent / "resources"  # what a wheel holds of the repository
+_INSTALLED = Path(__file__).resolve().parents[1] / "resources"  # what a wheel holds of the repository
 RESOURCES = _INSTALLED if _INSTALLED.is_dir() else PROJECT
 """What comes with the project, to be read only: data/mnist_5k.npz, data/checkpoints/, notebooks/ and grids/."""
 

@@ -14,16 +14,13 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from ddpm_utils.shapes import SIZE
+from ddpm_utils.system.errors import DataError
 
 FEWEST = 200  # images in a folder: 128 of them, one batch, are trained on
 PARTS = {"train": "train", "training": "train", "validation": "validation", "val": "validation", "test": "test"}
 """Folders that name a part of a data set."""
 Pixels = UInt8[Tensor, "n 28 28"]
 Labels = UInt8[Tensor, " n"]
-
-
-class DataError(Exception):
-    """A data file that is not what it should be, or data that cannot be had."""
 
 
 class Pictures(NamedTuple):

@@ -7,7 +7,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ddpm_utils.places import obstacle
+from ddpm_utils.system.places import obstacle
 
 FOLDERS = {
     "MPLCONFIGDIR": ".config/matplotlib",

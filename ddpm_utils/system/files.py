@@ -24,15 +24,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from ddpm_utils.system.errors import CheckpointError
+
 SEAL = "sha256"
 CSV_SEAL = f"# {SEAL} "
 METADATA = "ddpm_utils"  # the key of what we note in an executed notebook
 RESTORE = "restore it with git checkout, or record it again"
 LEFT_OVER_SECONDS = 3600  # a temporary file that old is of a process that was killed, and not being written
-
-
-class CheckpointError(Exception):
-    """A checkpoint that cannot be written, is damaged, or does not fit."""
 
 
 def write_bytes(path: Path, content: bytes) -> None:

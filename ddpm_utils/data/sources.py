@@ -15,7 +15,8 @@ import torch
 import torchvision
 from torch import Tensor
 
-from ddpm_utils.image_files import DataError, fit
+from ddpm_utils.system.errors import DataError
+from ddpm_utils.data.image_files import fit
 from ddpm_utils.shapes import SIZE
 
 DOWNLOAD_TIMEOUT = 10  # seconds without an answer

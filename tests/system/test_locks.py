@@ -21,11 +21,12 @@ import torch
 from ddpm_utils.__main__ import main
 from ddpm_utils.batch.jobs import Event, Job, execute_chain
 from ddpm_utils.batch.sweep import FIRST_MINUTE
-from ddpm_utils.files import CheckpointError, write_json
 from ddpm_utils.lab import panels
 from ddpm_utils.lab.training import LiveTraining
-from ddpm_utils.locks import check_unlocked, delete_runs, empty, locked
-from ddpm_utils.places import PROJECT
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.files import write_json
+from ddpm_utils.system.locks import check_unlocked, delete_runs, empty, locked
+from ddpm_utils.system.places import PROJECT
 from ddpm_utils.training.experiments import PUBLISHED, Experiment, RestorationExperiment
 
 VALUES = PUBLISHED["high β"] | {"network": "lean_unet", "run_name": "watched", "batch_size": 8, "epochs": 2}
@@ -34,7 +35,7 @@ HOLD = """
 import sys
 from contextlib import ExitStack
 from pathlib import Path
-from ddpm_utils.locks import locked
+from ddpm_utils.system.locks import locked
 sys.argv = ["ddpm", "sweep", "mine.yaml"]
 stack = ExitStack()
 for line in sys.stdin:
@@ -325,7 +326,7 @@ def test_a_full_disk_takes_the_note_but_not_the_lock(tmp_path, monkeypatch):
     def no_space(descriptor):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("ddpm_utils.files.os.fsync", no_space)
+    monkeypatch.setattr("ddpm_utils.system.files.os.fsync", no_space)
     with locked(tmp_path):
         assert [path.name for path in tmp_path.iterdir()] == [".lock"]
         with pytest.raises(CheckpointError, match="another process"), locked(tmp_path):

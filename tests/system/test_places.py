@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from ddpm_utils import places
 from ddpm_utils.__main__ import main
-from ddpm_utils.places import PROJECT, check_output, obstacle, output
+from ddpm_utils.system import places
+from ddpm_utils.system.places import PROJECT, check_output, obstacle, output
 
 DECIDE = """
 import sys
 from pathlib import Path
-from ddpm_utils import places
+from ddpm_utils.system import places
 
 places.PROJECT = places.RESOURCES = Path(sys.argv[1])
 try:
@@ -118,11 +118,13 @@ def test_a_folder_that_is_not_there_yet(tmp_path):
     assert obstacle(tmp_path / "a" / "b" / "c") is None
 
 
-def test_a_current_folder_that_was_deleted(tmp_path):
+@pytest.mark.parametrize("arguments", [["clean"], ["--help"], ["train", "T=20"], ["site", "runs"]])
+def test_a_current_folder_that_was_deleted(arguments, tmp_path):
+    """PyTorch cannot even be imported there, so this is said first."""
     gone = tmp_path / "gone"
     gone.mkdir()
-    program = "import os; from ddpm_utils.__main__ import main; os.rmdir(os.getcwd()); main(['clean'])"
+    program = "import os, runpy; os.rmdir(os.getcwd()); runpy.run_module('ddpm_utils', run_name='__main__')"
     environment = os.environ | {"PYTHONPATH": str(PROJECT)}
-    command = [sys.executable, "-c", program]
+    command = [sys.executable, "-c", program, *arguments]
     done = subprocess.run(command, cwd=gone, env=environment, capture_output=True, encoding="utf-8")
-    assert done.stderr == "ddpm: the current folder was deleted: change to another one.\n"
+    assert (done.returncode, done.stderr) == (1, "ddpm: the current folder was deleted: change to another one.\n")

@@ -1,0 +1,10 @@
+from .datasets import EMBEDDED as EMBEDDED
+from .datasets import Dataset as Dataset
+from .datasets import Part as Part
+from .datasets import is_mnist as is_mnist
+from .datasets import label as label
+from .datasets import load as load
+from .datasets import resolve as resolve
+from .datasets import scale as scale
+from .datasets import to_unit as to_unit
+from .sources import DATASETS as DATASETS
