@@ -17,7 +17,7 @@ FOLDERS = {
     "JUPYTER_RUNTIME_DIR": ".local/share/jupyter/runtime",
 }
 """Where libraries write, by the environment's variable that names it, and by default below the home folder."""
-HANDLES = 4096  # open files at a time: a kernel needs about a hundred
+HANDLES, FEWEST_HANDLES = 4096, 128  # open files at a time: as many as we ask for, and as few as a notebook works with
 OF_PYTHON = {
     *("PYTHONINSPECT", "PYTHONIOENCODING", "PYTHONOPTIMIZE", "PYTHONSTARTUP", "PYTHONUTF8", "PYTHONWARNINGS"),
 }
@@ -30,7 +30,7 @@ def prepare() -> None:
     Its environment changes, which its child processes inherit. Call it before matplotlib is imported.
 
     Raises:
-        OSError: if there is no temporary folder that can be written, and one is needed.
+        OSError: if there is no temporary folder that can be written, and one is needed, or if too few files may be open.
     """
     os.environ["MPLBACKEND"] = "agg"  # no window; kernels have their own, see `kernel_settings`
     if matplotlib := importlib.util.find_spec("matplotlib"):
@@ -53,12 +53,19 @@ def _replace_folders() -> None:
 
 
 def _raise_handles() -> None:
-    """Allow this process as many open files as it may have."""
+    """Allow this process as many open files as it may have.
+
+    Raises:
+        OSError: if they are too few.
+    """
     try:
         import resource
     except ModuleNotFoundError:  # Windows, which has no such limit
         return
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < FEWEST_HANDLES:
+        allowed = f"a process may have {hard} open files here, but at least {FEWEST_HANDLES} are needed"
+        raise OSError(f"{allowed}: raise the limit (ulimit -Hn).")
     wanted = HANDLES if hard == resource.RLIM_INFINITY else min(HANDLES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))

@@ -128,3 +128,29 @@ def test_no_temporary_folder_is_one_sentence(tmp_path, monkeypatch):
     command = [sys.executable, "-c", program]
     done = subprocess.run(command, env=variables, capture_output=True, encoding="utf-8")
     assert done.stderr == "ddpm: No usable temporary directory found in ['/dev/null'].\n"
+
+
+@pytest.mark.parametrize("allowed", [16, 64, 127])
+def test_too_few_open_files_are_refused(allowed, tmp_path):
+    program = (
+        "import resource; from ddpm_utils.__main__ import main\n"
+        f"resource.setrlimit(resource.RLIMIT_NOFILE, ({allowed}, {allowed})); main(['clean'])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(PROJECT), "DDPM_OUTPUT": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, encoding="utf-8")
+    sentence = (
+        f"a process may have {allowed} open files here, but at least 128 are needed: raise the limit (ulimit -Hn)."
+    )
+    assert done.stderr == f"ddpm: {sentence}\n"
+
+
+@pytest.mark.parametrize("allowed", [(128, 128), (16, 200), (64, 5000)])
+def test_the_limit_of_open_files_is_raised(allowed, tmp_path):
+    program = (
+        f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, {allowed})\n"
+        "from ddpm_utils.system.surroundings import prepare; prepare()\n"
+        "print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(PROJECT)}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, encoding="utf-8")
+    assert done.stdout == f"{min(4096, allowed[1])}\n", done.stderr
