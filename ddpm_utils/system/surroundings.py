@@ -30,7 +30,7 @@ def prepare() -> None:
     Its environment changes, which its child processes inherit. Call it before matplotlib is imported.
 
     Raises:
-        OSError: if there is no temporary folder that can be written, and one is needed, or if too few files may be open.
+        OSError: if there is no temporary folder that can be written, and one is needed, or too few files may be open.
     """
     os.environ["MPLBACKEND"] = "agg"  # no window; kernels have their own, see `kernel_settings`
     if matplotlib := importlib.util.find_spec("matplotlib"):
