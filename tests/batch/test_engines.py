@@ -29,18 +29,15 @@ def kernels() -> dict[str, psutil.Process]:
     return found
 
 
-def engine_of(name: str):
-    """An engine with two workers."""
-    return {"processes": lambda chains: on_processes(chains, 2), "dask": lambda chains: on_dask(chains, 2)}[name]
-
-
-@pytest.mark.parametrize("name", ["processes", "dask"])
-def test_a_failure_and_a_killed_worker_stay_where_they_are(name, tmp_path):
+@pytest.mark.parametrize(("engine", "workers"), [(on_processes, 2), (on_dask, 4)])
+def test_a_failure_and_a_killed_worker_stay_where_they_are(engine, workers, tmp_path):
     bad, good = chain(tmp_path / "bad", shown=99), chain(tmp_path / "good")
+    others = [chain(tmp_path / f"other {number}") for number in range(workers - 2)]
     ended, killed = {}, []
-    with closing(engine_of(name)([bad, good])) as events:
+    with closing(engine([bad, good, *others], workers)) as events:
         for event in events:
             if event.state != "running":
+                assert event.experiment not in ended, "an experiment ends once"
                 ended[event.experiment] = event
             elif event.experiment == "good" and not killed:  # at its first cell: it cannot have ended yet
                 killed.append(kernels()["good"].parent())
@@ -48,8 +45,7 @@ def test_a_failure_and_a_killed_worker_stay_where_they_are(name, tmp_path):
     assert killed
     assert ended["bad"].state == "failed"
     assert ended["bad"].message == "cell [4]: ParameterError: shown must be an integer from 1 to 12, not 99."
-    assert ended["good"].state == "done"
-    assert find(good[0])
+    assert all(ended[one[0].folder.name].state == "done" and find(one[0]) for one in (good, *others))
     assert (tmp_path / "bad" / "01_forward_process.failed.ipynb").exists()
     assert not find(bad[0])
 
