@@ -71,16 +71,16 @@ def kinds(folder: Path, stack: ExitStack) -> tuple[list[Kind], list[str]]:
     for path in (
         recorded.NORMS,
         recorded.DECODERS,
-        data.EMBEDDED,
+        datasets.EMBEDDED,
         CLASSIFIER,
         CLASSIFIER.with_name(checkpoints.BESIDE),
     ):
         shutil.copy(path, folder / "data" / path.name)
     stack.enter_context(patch.object(places, "RESOURCES", folder))
-    stack.enter_context(patch.object(datasets, "EMBEDDED", folder / "data" / data.EMBEDDED.name))
+    stack.enter_context(patch.object(datasets, "EMBEDDED", folder / "data" / datasets.EMBEDDED.name))
     for name in ("NORMS", "DECODERS"):
         stack.enter_context(patch.object(recorded, name, folder / "data" / getattr(recorded, name).name))
-    found = [Kind("embedded digits", data.EMBEDDED, lambda: data.load("mnist_5k").sha256)]
+    found = [Kind("embedded digits", datasets.EMBEDDED, lambda: data.load("mnist_5k").sha256)]
     left_out = []
     if all((root / "MNIST" / "raw" / name).exists() for name in DATASETS["mnist"].files):
         found.append(mnist(root, folder))
