@@ -1,4 +1,3 @@
-from .datasets import EMBEDDED as EMBEDDED
 from .datasets import Dataset as Dataset
 from .datasets import Part as Part
 from .datasets import is_mnist as is_mnist

@@ -24,7 +24,7 @@ def test_embedded_digits_are_stratified(digits):
     assert everything.bincount().tolist() == [400] * 10
     assert digits.test.labels.bincount().tolist() == [100] * 10
     assert len(set(pixels(digits.train, digits.validation, digits.test))) == 5000
-    assert data.EMBEDDED.stat().st_size < 1_000_000
+    assert datasets.EMBEDDED.stat().st_size < 1_000_000
 
 
 def test_images_are_in_the_networks_range(digits):
@@ -54,7 +54,7 @@ def test_hash_sees_every_pixel_and_label(digits):
 
 @pytest.mark.parametrize("position", [0, 1000, -1])
 def test_damaged_embedded_file(position, tmp_path, monkeypatch):
-    content = bytearray(data.EMBEDDED.read_bytes())
+    content = bytearray(datasets.EMBEDDED.read_bytes())
     content[position] ^= 1
     damaged = tmp_path / "mnist_5k.npz"
     damaged.write_bytes(content)
