@@ -42,8 +42,6 @@ def _closest(images: Images, among: Tensor, count: int) -> tuple[Tensor, Tensor]
     flat = among.flatten(1)
     parts = [torch.cdist(part.flatten(1), flat).topk(count, largest=False).indices for part in images.split(BATCH)]
     indices = torch.cat(parts)
-    difference = (
-        images.unsqueeze(1) - among[indices]
-    )  # cdist's own distances are wrong by rounding where they are small
+    difference = images.unsqueeze(1) - among[indices]  # small distances of cdist itself suffer from rounding
     distances, order = difference.square().flatten(2).mean(2).sqrt().sort(1)
     return distances, indices.gather(1, order)

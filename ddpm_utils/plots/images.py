@@ -190,7 +190,7 @@ def mosaics(
     for (row, column), block in images.items():
         ax = axes[down.index(row), across.index(column)]
         draw_image(ax, block.reshape(-1, columns, 28, 28).permute(0, 2, 1, 3).reshape(-1, columns * 28))
-        if size < 0.4:  # too few pixels of the picture for those of the images
+        if size < 0.4:  # the picture has too few pixels to show all pixels of the images
             ax.images[0].set_interpolation("antialiased")
         if row == down[0]:
             ax.set_title(column, fontsize=9)

@@ -86,7 +86,7 @@ def test_no_stored_output_was_changed_by_hand(path):
     """Also those that nbval does not compare, since they differ between machines: one changed digit is noticed."""
     notebook = nbformat.read(path, as_version=4)
     noted = notebook.metadata[METADATA]["outputs"]
-    assert outputs_sha256(notebook) == noted, "execute it anew: make notebooks"
+    assert outputs_sha256(notebook) == noted, "execute it again: make notebooks"
     for output in [output for cell in notebook.cells for output in cell.get("outputs", ())]:
         shown = output if "text" in output else output.get("data", {})
         for kind, text in list(shown.items()):
