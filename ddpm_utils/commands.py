@@ -1,7 +1,6 @@
 """What each subcommand of `ddpm` does; see `__main__`. Imports that take seconds wait until they are needed."""
 
 import os
-import re
 import subprocess
 import sys
 from functools import partial
@@ -16,6 +15,7 @@ UNSUITED = ["@jupyter/nbgrader", "@jupyter-notebook/lab-extension"]  # JupyterLa
 def run(values: dict) -> int:
     """Execute notebooks 01–04 for both published schedules, and 05; print the table of results."""
     from ddpm_utils.batch.engines import cores, on_processes
+    from ddpm_utils.batch.jobs import with_convolution
     from ddpm_utils.batch.progress import Board
     from ddpm_utils.batch.sweep import FIRST_MINUTE, main_job, rows_of, write_table
     from ddpm_utils.system.locks import delete_runs, locked
@@ -26,11 +26,13 @@ def run(values: dict) -> int:
     experiments = [Experiment(**published, dataset=dataset) for published in PUBLISHED.values()]
     chains = main_job(experiments, runs, values)
     workers = min(cores(), len(chains))
+    threads = cores() // workers
+    chains = with_convolution(chains, threads)
     with locked(runs):
         delete_runs([experiment.with_values(run_name=FIRST_MINUTE).run_folder for experiment in experiments])
         for experiment in experiments:  # this job starts from scratch
             experiment.table_path.unlink(missing_ok=True)
-        failures = Board(chains, workers).follow(on_processes(chains, workers, cores() // workers))
+        failures = Board(chains, workers).follow(on_processes(chains, workers, threads))
         paths = write_table(rows_of(experiments), runs)
     print(f"\n{paths[1].read_text(encoding='utf-8')}")
     print("Tables:    ", *[relative(path) for path in paths])
@@ -54,15 +56,16 @@ def sweep(
 
     Whatever is done is kept and recognised: a sweep that was stopped resumes with the same command.
     """
-    from ddpm_utils.batch.engines import cores, on_dask, on_processes
+    from ddpm_utils.batch.engines import check_options, cores, on_dask, on_processes
     from ddpm_utils.batch.grid import read_grid
+    from ddpm_utils.batch.jobs import is_complete, with_convolution
     from ddpm_utils.batch.progress import Board
-    from ddpm_utils.batch.sweep import Results, is_complete, plan, prospects, seconds_of
+    from ddpm_utils.batch.sweep import Results, plan, prospects, seconds_of
     from ddpm_utils.system.locks import locked
 
     name = Path(grid).stem
     on_a_cluster = dask or bool(scheduler)
-    _check_options(name, workers, threads, cores(), on_a_cluster)
+    check_options(name, workers, threads, on_a_cluster)
     folder = output().resolve() / "data" / "runs" / name
     entries = read_grid(Path(grid))
     chains = plan(entries, folder)
@@ -71,6 +74,7 @@ def sweep(
     if dry_run:
         print(*prospects(chains), sep="\n")
         return 0
+    chains = with_convolution(chains, threads)
     chosen = chains if only is None else [chains[only - 1]]
     waiting = [chain for chain in chosen if not is_complete(chain)]
     print(f"Experiments in the grid: {len(chains)}, to be executed: {len(waiting)}.", flush=True)
@@ -93,20 +97,6 @@ def sweep(
 def grid_path(grid: str) -> str:
     """The path of a grid: of yours if there is that file here, else of the project's, such as grids/beta_T.yaml."""
     return grid if Path(grid).exists() or not (RESOURCES / grid).exists() else str(RESOURCES / grid)
-
-
-def _check_options(name: str, workers: int | None, threads: int, cores: int, on_a_cluster: bool) -> None:
-    """Refuse a grid's name and options of `sweep` that are not allowed."""
-    if not re.match(r"[A-Za-z0-9]", name):
-        raise ValueError(
-            f"the grid's name must begin with a letter or digit, since a folder is named after it, not {name!r}."
-        )
-    if workers is not None and workers < 1:
-        raise ValueError(f"--workers must be at least 1, not {workers}.")
-    if not 1 <= threads <= cores:
-        raise ValueError(f"--threads must be in 1…{cores}, the cores, not {threads}.")
-    if threads > 1 and on_a_cluster:
-        raise ValueError("--threads is for processes; on Dask each experiment has one.")
 
 
 def lab() -> int:

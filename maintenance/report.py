@@ -12,6 +12,7 @@ from typing import NamedTuple
 import pandas as pd
 import torch
 
+from ddpm_utils.networks.cpu import processor
 from ddpm_utils.system.files import write_bytes
 from ddpm_utils.system.places import PROJECT
 
@@ -78,14 +79,10 @@ def publish(name: str, sections: list[Section], path: Path) -> None:
 
 def machine() -> str:
     """The processor and the versions that were measured, in one line."""
-    model = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        named = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
-        model = named[1] if named else model
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     units = torch.backends.cpu.get_cpu_capability() + (" and bfloat16" if bfloat16_is_fast() else "")
     system = f"{platform.system()}, Python {platform.python_version()}, PyTorch {torch.__version__.split('+')[0]}"
-    return f"{model}, {cores} core{'s' * (cores > 1)}, {units}; {system}; {date.today()}"
+    return f"{processor()}, {cores} core{'s' * (cores > 1)}, {units}; {system}; {date.today()}"
 
 
 def markdown(title: str, sections: list[Section]) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 matplotlib.use("Agg")
+os.environ["DDPM_CONVOLUTION"] = "spectral"  # on any machine, in all processes that the tests start
 jaxtyping.install_import_hook(
     "ddpm_utils",
     "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))",  # an int is a float, too

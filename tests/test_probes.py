@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from ddpm_utils import checkpoints
 from ddpm_utils.evaluation.classifier import DigitClassifier, load_classifier
-from ddpm_utils.networks import cpu
+from ddpm_utils.networks import spectral
 from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.system.places import RESOURCES
 from ddpm_utils.training.parameters import NETWORKS
@@ -89,8 +89,8 @@ def test_shipped_weights_fit_however_they_are_computed(name, threads, monkeypatc
     try:
         torch.set_num_threads(threads)
         checkpoints.load_network(path, NETWORKS[kind]())
-        monkeypatch.setattr(cpu, "LEAST_BATCH", 1)
-        checkpoints.load_network(path, cpu.with_spectral_convolutions(NETWORKS[kind]()))
+        monkeypatch.setattr(spectral, "LEAST_BATCH", 1)
+        checkpoints.load_network(path, spectral.with_spectral_convolutions(NETWORKS[kind]()))
     finally:
         torch.set_num_threads(before)
 

@@ -8,6 +8,7 @@ import contextlib
 import multiprocessing
 import os
 import queue
+import re
 import signal
 import threading
 import uuid
@@ -24,6 +25,24 @@ ANSWER_SECONDS = 60  # in which a Dask scheduler on a busy machine has answered
 def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_options(name: str, workers: int | None, threads: int, on_a_cluster: bool) -> None:
+    """Refuse a grid's name and options of `ddpm sweep` that are not allowed.
+
+    Raises:
+        ValueError: if one is not.
+    """
+    if not re.match(r"[A-Za-z0-9]", name):
+        raise ValueError(
+            f"the grid's name must begin with a letter or digit, since a folder is named after it, not {name!r}."
+        )
+    if workers is not None and workers < 1:
+        raise ValueError(f"--workers must be at least 1, not {workers}.")
+    if not 1 <= threads <= cores():
+        raise ValueError(f"--threads must be in 1…{cores()}, the cores, not {threads}.")
+    if threads > 1 and on_a_cluster:
+        raise ValueError("--threads is for processes; on Dask each experiment has one.")
 
 
 def on_processes(chains: Sequence[Chain], workers: int | None = None, threads: int = 1) -> Generator[Event]:

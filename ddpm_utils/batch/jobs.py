@@ -13,10 +13,12 @@ import torch
 from ddpm_utils.batch.kernels import environment
 from ddpm_utils.batch.notebooks import without_exercises
 from ddpm_utils.batch.provenance import made_of
+from ddpm_utils.networks.cpu import VARIABLE, convolution
 from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.system.files import METADATA, read_notebook, seal_notebook, write_bytes
 from ddpm_utils.system.locks import check_unlocked, locked
 from ddpm_utils.training.experiments import make_experiment
+from ddpm_utils.training.run import CONVOLUTION
 
 LOCK_SECONDS = 30  # a killed process is given so long to die before another one takes over
 
@@ -30,6 +32,7 @@ class Job(NamedTuple):
     output: Path  # runs and figures are written below it
     experiment: dict | None = None  # its parameters, for a job that is to be recognised; None executes it always
     made_of: dict | None = None  # see `provenance`, where the sweep was started
+    convolution: str = ""  # the form of all jobs of a sweep, see `networks.cpu`; "" leaves it to the kernel
 
     @property
     def target(self) -> Path:
@@ -69,7 +72,7 @@ def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event
     job.folder.mkdir(parents=True, exist_ok=True)
     unfinished, failed = (job.target.with_suffix(f".{word}.ipynb") for word in ("unfinished", "failed"))
     notebook = without_exercises(job.notebook)
-    notebook.metadata[METADATA] = {"made_of": job.made_of, "torch": torch.__version__}
+    notebook.metadata[METADATA] = {"made_of": job.made_of, "torch": torch.__version__, CONVOLUTION: job.convolution}
     cells, reached = len(notebook.cells) + 1, 0  # papermill adds one with the parameters
 
     def reach(cell: int) -> None:
@@ -88,7 +91,7 @@ def execute(job: Job, threads: int, tell: Callable[[Event], None] = lambda event
                     engine_name="observed",
                     progress_bar=False,
                     on_cell=reach,
-                    environment=environment(threads, str(job.output)),
+                    environment=environment(threads, str(job.output), job.convolution),
                     log=log,
                 )
             seal_notebook(unfinished, job.target)
@@ -156,13 +159,49 @@ def _execute_unless_done(job: Job, threads: int, tell: Callable[[Event], None]) 
 
 
 def find(job: Job) -> dict | None:
-    """What an executed notebook was made of, and how many seconds it took; None if it is not there, or altered."""
+    """What an executed notebook was made of, with which convolution, and how many seconds it took.
+
+    None if it is not there, or altered.
+    """
     with contextlib.suppress(CheckpointError):
         content, is_sealed = read_notebook(job.target)
         if is_sealed:
             metadata = content["metadata"]
-            return {"made_of": metadata[METADATA]["made_of"] or {}, "seconds": metadata["papermill"]["duration"]}
+            about = metadata[METADATA]
+            return {
+                "made_of": about["made_of"] or {},
+                "seconds": metadata["papermill"]["duration"],
+                CONVOLUTION: about.get(CONVOLUTION, ""),
+            }
     return None
+
+
+def with_convolution(chains: Sequence[Chain], threads: int) -> list[Chain]:
+    """Give all jobs one form of the 7×7 convolutions (see `networks.cpu`), so that no worker chooses another.
+
+    It is what `DDPM_CONVOLUTION` says, or else that of the jobs that are done, or else the faster one here.
+
+    Args:
+        threads: of each experiment.
+
+    Raises:
+        ValueError: if `DDPM_CONVOLUTION` is no form.
+    """
+    finished = [] if os.environ.get(VARIABLE) else [find(job) for chain in chains for job in chain if is_done(job)]
+    form = next((found[CONVOLUTION] for found in finished if found and found[CONVOLUTION]), None)
+    form = form or convolution(threads)
+    return [[job._replace(convolution=form) for job in chain] for chain in chains]
+
+
+def is_done(job: Job) -> bool:
+    """Whether a job was executed already, with the same code, data and parameters."""
+    found = find(job)
+    return found is not None and found["made_of"] == job.made_of
+
+
+def is_complete(chain: Chain) -> bool:
+    """Whether all jobs of an experiment are done."""
+    return all(is_done(job) for job in chain)
 
 
 def differences(one: dict[str, str], other: dict[str, str]) -> list[str]:

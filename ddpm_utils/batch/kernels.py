@@ -13,7 +13,7 @@ from papermill.engines import Engine, papermill_engines
 from traitlets import default
 from traitlets.config import Config
 
-from ddpm_utils.networks.cpu import TUNABLES
+from ddpm_utils.networks.cpu import TUNABLES, VARIABLE
 from ddpm_utils.system.surroundings import kernel_settings
 
 SOCKET = "kernel.json-ipc-5"  # as long as the names of sockets get
@@ -89,12 +89,14 @@ def _fits(place: str) -> bool:
     return os.name == "posix" and len(os.fsencode(os.path.join(place, "kernel-12345678", SOCKET))) <= LONGEST
 
 
-def environment(threads: int, output: str) -> dict[str, str]:
+def environment(threads: int, output: str, convolution: str = "") -> dict[str, str]:
     """Return the environment of a kernel.
 
     Args:
         threads: how many cores it may use.
         output: the folder that its runs and figures are written below.
+        convolution: the form of the networks' 7×7 layers, see `networks.cpu`; "" leaves it to the kernel.
     """
     settings = {"GLIBC_TUNABLES": TUNABLES} | kernel_settings()  # see `keep_freed_memory`
+    settings |= {VARIABLE: convolution} if convolution else {}
     return settings | {"OMP_NUM_THREADS": str(threads), "DDPM_OUTPUT": output}

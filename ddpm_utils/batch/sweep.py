@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from ddpm_utils.batch.grid import PART_2, Entry
-from ddpm_utils.batch.jobs import Chain, Event, Job, differences, find
+from ddpm_utils.batch.jobs import Chain, Event, Job, differences, find, is_done
 from ddpm_utils.batch.parameters import OWN, check_parameters, located, problem
 from ddpm_utils.batch.provenance import made_of
 from ddpm_utils.data.datasets import is_mnist, load
@@ -68,17 +68,6 @@ def _check_data(entries: Sequence[Entry]) -> None:
                 problems += [f"{name} of {notebook} {wrong}"] if wrong else []
     if problems:
         raise ValueError("\n  ".join(["this grid cannot be run here:", *dict.fromkeys(problems)]))
-
-
-def is_done(job: Job) -> bool:
-    """Whether a job was executed already, with the same code, data and parameters."""
-    found = find(job)
-    return found is not None and found["made_of"] == job.made_of
-
-
-def is_complete(chain: Chain) -> bool:
-    """Whether all jobs of an experiment are done."""
-    return all(is_done(job) for job in chain)
 
 
 def seconds_of(chains: Iterable[Chain]) -> dict[str, list[float]]:

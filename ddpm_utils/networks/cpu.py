@@ -1,206 +1,123 @@
-"""Convolution as a product of spectra: the report's 7×7 layers with a fifth of the multiplications, in float32.
+"""The faster form of the 7×7 convolutions, measured once per machine, and memory that a process keeps."""
 
-A k×k convolution costs k² multiplications for each pixel and pair of channels. The Fourier transform turns it into
-one complex multiplication for each frequency and pair of channels, whatever k:
-
-    y = F⁻¹[ Σ_c F[x_c]·F[w_c] ]                                  (the convolution theorem)
-
-Three remarks make that pay on a CPU (Zlateski et al. 2019 compare it with direct and Winograd convolution):
-
-1. The transform is periodic: what leaves an image at one border comes back at the other. An image of 28 pixels and a
-   kernel that reaches 3 pixels to each side do not notice on a circle of 28 + 3: 31 × 31 frequencies are enough.
-2. At this size no *fast* transform is needed: the DFT is a small matrix, and a CPU multiplies matrices at nearly
-   its peak. Real images need only 16 of the 31 frequencies along one axis, the others being their conjugates.
-3. Matrix products read a transposed operand at no cost. So the first leaves the frequency of the horizontal axis in
-   front, the second that of both axes, and what remains is one small product (batch × channels) per frequency; no
-   pass over memory only moves numbers.
-
-Multiplications for one image and a 32→32 layer: direct 28²·7²·32² = 39 million; here 64 planes × 81,000 for the
-transforms + 496 frequencies × 4 × 32² = 7.2 million, and the transform of the kernels once per call, 50 million. The
-result is that of `nn.Conv2d` up to rounding.
-"""
-
+import contextlib
 import ctypes
-import math
+import os
+import platform
+import re
+import time
+from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple, TypeGuard
+from pathlib import Path
 
+import platformdirs
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
+from torch import Tensor
+
+from ddpm_utils.networks.spectral import FORMS, SpectralConv2d
+from ddpm_utils.system.errors import CheckpointError
+from ddpm_utils.system.files import fingerprint, read_json, write_json
+
+VARIABLE = "DDPM_CONVOLUTION"
+"""The environment variable that chooses the form instead of a measurement: "direct" or "spectral"."""
+MEASURED = {"channels": 32, "size": 28, "kernel": 7, "batch": 16}  # the widest layer of the report's CNN
+ROUNDS, SECONDS = 5, 0.5  # of the measurement: it ends after so many rounds, or so much time
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 TRIM_THRESHOLD, TOP_PAD = 2**31 - 1, 2**26  # bytes; so many are asked of the system at a time
 TUNABLES = f"glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold={TRIM_THRESHOLD}:glibc.malloc.top_pad={TOP_PAD}"
 """What the environment variable GLIBC_TUNABLES must say for a new process to do as `keep_freed_memory`."""
-LEAST_BATCH = 8  # images; for fewer, the transform of the kernels costs more than it saves
-Spectrum = tuple[Float[Tensor, "frequencies _ _"], Float[Tensor, "frequencies _ _"]]
-"""Real and imaginary part of one matrix per frequency; frequencies: (horizontal 0…⌊P/2⌋) × (vertical 0…P−1)."""
 
 
-class _Tables(NamedTuple):
-    """Cosines and sines of one image size and kernel, P frequencies a side, V = ⌊P/2⌋ + 1 horizontally."""
+def convolution(threads: int | None = None) -> str:
+    """Return the form that 7×7 convolutions take on this machine: "direct", as PyTorch computes them, or "spectral".
 
-    horizontal: Tensor  # (2V, size): x's columns → real, imaginary parts
-    back: Tensor  # (2V, size): the inverse, each conjugate pair counted, over P²
-    cos: Tensor  # (V, P, size), the vertical transform, the same for each horizontal frequency
-    sin: Tensor
-    kernel_cos: Tensor  # (V·P, k²): the kernel's, which is shifted so that its middle is pixel 0
-    kernel_sin: Tensor
-    weight: Tensor  # (V·P, 1): what a frequency counts for in a sum over all P², over P²
+    `DDPM_CONVOLUTION` decides, if it is set. Otherwise it is a measurement of less than a second, in training and
+    without gradients, which is made once for each processor, number of threads and version of PyTorch, and kept in the
+    user's cache folder. "spectral" must be faster in both, so that no choice is slower than PyTorch's own.
+
+    Args:
+        threads: that the networks will use; by default those of this process.
+
+    Raises:
+        ValueError: if `DDPM_CONVOLUTION` is neither of the two.
+    """
+    asked = os.environ.get(VARIABLE)
+    if asked and asked not in FORMS:
+        raise ValueError(f"{VARIABLE} must be {' or '.join(FORMS)}, not {asked!r}.")
+    return asked or _kept_choice(threads or torch.get_num_threads())
 
 
 @cache
-def _tables(size: int, kernel: int) -> _Tables:
-    reach = kernel // 2
-    P = size + reach
-    V = P // 2 + 1
-    pixel, tap, vertical, horizontal = (torch.arange(count, dtype=torch.float64) for count in (size, kernel, P, V))
-    angle = 2 * math.pi / P
-    down, across = angle * vertical[:, None] * pixel, angle * horizontal[:, None] * pixel
-    taps_down, taps_across = (angle * f[:, None] * (tap - reach) for f in (vertical, horizontal))
-    phase = taps_across[:, None, None, :] + taps_down[:, :, None]
-    pairs = torch.full((V, 1), 2.0, dtype=torch.float64)
-    pairs[0] = 1  # this frequency is its own conjugate,
-    pairs[V - 1] = 2 if P % 2 else 1  # and so is the last one of an even number
-    tables = (
-        torch.cat([across.cos(), -across.sin()]),
-        torch.cat([pairs * across.cos(), -pairs * across.sin()]) / P**2,
-        down.cos().expand(V, P, size),
-        down.sin().expand(V, P, size),
-        phase.cos().reshape(V * P, -1),
-        phase.sin().reshape(V * P, -1),
-        pairs.repeat_interleave(P, 0) / P**2,
-    )
-    return _Tables(*(table.float() for table in tables))
+def _kept_choice(threads: int) -> str:
+    """The form that was measured on such a machine, now or before. A cache that cannot be used is done without."""
+    key = MEASURED | {"processor": processor(), "threads": threads, "torch": torch.__version__}
+    folder = Path(platformdirs.user_cache_dir("ddpm-utils", appauthor=False))
+    path = folder / f"convolution-{fingerprint(key)[:16]}.json"
+    with contextlib.suppress(CheckpointError, OSError):
+        found = read_json(path, "delete it")
+        if found.get("form") in FORMS:
+            return found["form"]
+    seconds = measure(threads)
+    faster = all(seconds[f"spectral, {work}"] < seconds[f"direct, {work}"] for work in ("training", "calls"))
+    form = "spectral" if faster else "direct"
+    with contextlib.suppress(CheckpointError, OSError):
+        write_json(path, key | {"seconds": seconds, "form": form})
+    return form
 
 
-def _product(a: Spectrum, b: Spectrum) -> Spectrum:
-    """a·b at each frequency: a product of complex matrices, made of four real ones."""
-    return torch.bmm(a[0], b[0]).baddbmm_(a[1], b[1], alpha=-1), torch.bmm(a[0], b[1]).baddbmm_(a[1], b[0])
+def measure(threads: int) -> dict[str, float]:
+    """Time the widest 7×7 layer of the report's CNN in both forms, side by side.
 
-
-def _product_adjoint(a: Spectrum, b: Spectrum) -> Spectrum:
-    """a·b* at each frequency, b* being transposed and conjugate."""
-    c, d = b[0].mT, b[1].mT
-    return torch.bmm(a[0], c).baddbmm_(a[1], d), torch.bmm(a[1], c).baddbmm_(a[0], d, alpha=-1)
-
-
-def _transform(x: Float[Tensor, "batch channels size size"], tables: _Tables) -> Spectrum:
-    """F[x], zeros being appended to P × P."""
-    batch, channels, size, _ = x.shape
-    V, P, _ = tables.cos.shape
-    real, imaginary = (tables.horizontal @ x.reshape(-1, size).T).view(2, V, batch * channels, size).mT
-    down_real = torch.bmm(tables.cos, real).baddbmm_(tables.sin, imaginary)
-    down_imaginary = torch.bmm(tables.cos, imaginary).baddbmm_(tables.sin, real, alpha=-1)
-    return down_real.view(V * P, batch, channels), down_imaginary.view(V * P, batch, channels)
-
-
-def _inverse(z: Spectrum, tables: _Tables) -> Float[Tensor, "batch channels size size"]:
-    """The first size × size pixels of F⁻¹[z]."""
-    _, batch, channels = z[0].shape
-    V, P, size = tables.cos.shape
-    real, imaginary = (part.view(V, P, batch * channels).mT for part in z)
-    up = z[0].new_empty(2, V, batch * channels, size)
-    torch.bmm(real, tables.cos, out=up[0]).baddbmm_(imaginary, tables.sin, alpha=-1)
-    torch.bmm(imaginary, tables.cos, out=up[1]).baddbmm_(real, tables.sin)
-    return (up.view(2 * V, -1).T @ tables.back).view(batch, channels, size, size)
-
-
-class _Convolution(torch.autograd.Function):
-    """y = F⁻¹[F[x]·F[w]] + b. The gradients are two more such products, with F[y's gradient] in place of one factor."""
-
-    @staticmethod
-    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-        after, before, kernel, _ = weight.shape
-        tables = _tables(x.shape[-1], kernel)
-        taps = weight.permute(2, 3, 1, 0).reshape(kernel**2, -1)
-        spectrum = _transform(x, tables)
-        cos, sin = tables.kernel_cos @ taps, tables.kernel_sin @ taps
-        filters = cos.view(-1, before, after), sin.view(-1, before, after)
-        result = _product(spectrum, filters)
-        result[0][0] += bias * tables.cos.shape[1] ** 2  # frequency 0 is the sum over P² pixels
-        ctx.save_for_backward(*spectrum, *filters)
-        ctx.tables = tables
-        return _inverse(result, tables)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, gradient: Tensor):
-        of_x, filters = ctx.saved_tensors[:2], ctx.saved_tensors[2:]
-        tables = ctx.tables
-        of_gradient = _transform(gradient, tables)
-        to_x = None
-        if ctx.needs_input_grad[0]:
-            to_x = _inverse(_product_adjoint(of_gradient, filters), tables)
-        transposed = of_gradient[0].mT, of_gradient[1].mT
-        real, imaginary = _product_adjoint(transposed, (of_x[0].mT, of_x[1].mT))
-        _, after, before = real.shape
-        to_weight = (tables.weight * tables.kernel_cos).T @ real.flatten(1)
-        to_weight += (tables.weight * tables.kernel_sin).T @ imaginary.flatten(1)
-        kernel = math.isqrt(len(to_weight))
-        to_bias = of_gradient[0][0].sum(0)  # frequency 0 again
-        return to_x, to_weight.view(kernel, kernel, after, before).permute(2, 3, 0, 1), to_bias
-
-
-class SpectralConv2d(nn.Conv2d):
-    """`nn.Conv2d` with "same" padding by zeros, computed in frequency space; same weights, same result.
+    torch's global generator is not touched.
 
     Args:
-        before, after: channels.
-        kernel: its width in pixels, odd.
-
-    Raises:
-        ValueError: if the kernel is even.
-    """
-
-    def __init__(self, before: int, after: int, kernel: int):
-        if kernel % 2 == 0:
-            raise ValueError(f"the kernel must be odd, not {kernel}.")
-        super().__init__(before, after, kernel, padding=kernel // 2)
-
-    def forward(self, x: Float[Tensor, "batch before size size"]) -> Float[Tensor, "batch after size size"]:
-        """The convolution; direct for a few images, on another device, under autocast, and for other than float32."""
-        float32 = x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
-        if len(x) < LEAST_BATCH or x.device.type != "cpu" or not float32:
-            return super().forward(x)
-        return _Convolution.apply(x, self.weight, self.bias)
-
-
-def with_spectral_convolutions(network: nn.Module, least_channels: int = 16) -> nn.Module:
-    """Replace, in place, each 7×7 convolution between at least so many channels; weights and names stay.
-
-    Below about 16 channels the transforms cost more than they save.
+        threads: to use; afterwards the process has those that it had.
 
     Returns:
-        the network.
+        the fewest seconds of "direct, training", "spectral, training", "direct, calls", "spectral, calls".
     """
-    for module in list(network.modules()):
-        for name, child in list(module.named_children()):
-            if is_same_convolution(child, 7) and child.in_channels >= least_channels:
-                with torch.device("meta"):  # the weights are the child's: none are drawn
-                    replacement = SpectralConv2d(child.in_channels, child.out_channels, 7)
-                replacement.weight, replacement.bias = child.weight, child.bias
-                setattr(module, name, replacement)
-    return network
+    size, channels = MEASURED["size"], MEASURED["channels"]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with torch.random.fork_rng(devices=[]), torch.inference_mode(False):
+            x = torch.randn(MEASURED["batch"], channels, size, size)
+            runs = {f"{form}, {work}": _run(form, work, x) for work in ("training", "calls") for form in FORMS}
+            for run in runs.values():
+                run()
+            seconds: dict[str, list[float]] = {name: [] for name in runs}
+            started = time.perf_counter()
+            for _ in range(ROUNDS):
+                for name, run in runs.items():
+                    begun = time.perf_counter()
+                    run()
+                    seconds[name].append(time.perf_counter() - begun)
+                if time.perf_counter() - started > SECONDS:
+                    break
+    finally:
+        torch.set_num_threads(before)
+    return {name: min(values) for name, values in seconds.items()}
 
 
-def is_same_convolution(layer: nn.Module, kernel: int) -> TypeGuard[nn.Conv2d]:
-    """Tell whether a layer is what `SpectralConv2d` computes: a plain convolution, padded with zeros to the same size.
+def _run(form: str, work: str, x: Tensor) -> Callable[[], object]:
+    """One pass through the layer: with the gradients of weights and input, or without any."""
+    channels = MEASURED["channels"]
+    layer = SpectralConv2d(channels, channels, MEASURED["kernel"]).requires_grad_(work == "training")
+    layer.form = form
+    if work == "calls":
+        return torch.no_grad()(lambda: layer(x))
+    learned = [x.clone().requires_grad_(), *layer.parameters()]
+    return torch.enable_grad()(lambda: torch.autograd.grad(layer(learned[0]).sum(), learned))
 
-    Args:
-        kernel: the width in pixels that the layer must have, odd.
-    """
-    return (
-        type(layer) is nn.Conv2d
-        and layer.kernel_size == (kernel, kernel)
-        and layer.padding == (kernel // 2, kernel // 2)
-        and layer.padding_mode == "zeros"
-        and layer.stride == layer.dilation == (1, 1)
-        and layer.groups == 1
-        and layer.bias is not None
-    )
+
+def processor() -> str:
+    """The processor's name, as the system knows it."""
+    if Path("/proc/cpuinfo").exists():
+        named = re.search(r"model name\s*:\s*(.*)", Path("/proc/cpuinfo").read_text(encoding="utf-8"))
+        if named:
+            return named[1]
+    return platform.processor() or platform.machine()
 
 
 def keep_freed_memory() -> bool:

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from ddpm_utils import checkpoints, data
 from ddpm_utils.names import suggestion
-from ddpm_utils.networks.cpu import keep_freed_memory, with_spectral_convolutions
+from ddpm_utils.networks.cpu import convolution, keep_freed_memory
+from ddpm_utils.networks.spectral import spectral_layers, use_convolution, with_spectral_convolutions
 from ddpm_utils.shapes import Images
 from ddpm_utils.system import places
 from ddpm_utils.system.errors import CheckpointError
@@ -145,11 +146,15 @@ class TrainingSetup(ABC):
     def make_network(self) -> nn.Module:
         """The network with its first weights, drawn from the seed without touching torch's global generator.
 
-        On the CPU its 7×7 convolutions are spectral: the same numbers up to rounding, sooner (see `networks.cpu`).
+        On the CPU its 7×7 convolutions take the form that is faster on this machine: the same numbers up to rounding
+        (see `networks.cpu.convolution`).
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            return with_spectral_convolutions(find_network(self.network)())
+            network = with_spectral_convolutions(find_network(self.network)())
+        if spectral_layers(network):
+            use_convolution(network, convolution())
+        return network
 
     def first_network(self) -> nn.Module:
         """The network that a new run begins with."""

@@ -10,8 +10,12 @@ import torch
 from torch import Tensor, nn
 
 from ddpm_utils import checkpoints
+from ddpm_utils.networks.spectral import spectral_layers, use_convolution
 from ddpm_utils.system import files
 from ddpm_utils.system.errors import CheckpointError
+
+CONVOLUTION = "convolution"
+"""The entry of a run's description that says which form its 7×7 convolutions take on a CPU; a resumed run keeps it."""
 
 
 class EpochRecord(NamedTuple):
@@ -53,6 +57,8 @@ class Run:
         self.optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, fused=True)
         self.folder = folder and Path(folder)
         self.description = {"learning_rate": learning_rate, **(description or {})}
+        if layers := spectral_layers(network):
+            self.description[CONVOLUTION] = layers[0].form
         self.step = 0
         self.epoch_losses: list[float] = []
         self.history: list[EpochRecord] = []
@@ -116,6 +122,9 @@ class Run:
 
     def _load(self, path: Path) -> None:
         tensors, state = checkpoints.load(path)
+        if form := state["run"].get(CONVOLUTION):  # of the run's beginning: the same numbers to the last bit
+            use_convolution(self.network, form)
+            self.description[CONVOLUTION] = form
         for name, value in self.description.items():
             if state["run"].get(name) != value:
                 raise CheckpointError(

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from ddpm_utils import data
 from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.networks.cnn import CNN
-from ddpm_utils.networks.cpu import keep_freed_memory, with_spectral_convolutions
+from ddpm_utils.networks.cpu import keep_freed_memory
+from ddpm_utils.networks.spectral import with_spectral_convolutions
 from ddpm_utils.system import places
 from ddpm_utils.training import run as training_run
 from ddpm_utils.training.loop import train

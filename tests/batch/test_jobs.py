@@ -11,9 +11,12 @@ import nbformat
 import pytest
 
 from ddpm_utils.batch import jobs
-from ddpm_utils.batch.jobs import Event, Job, execute, execute_chain, find
+from ddpm_utils.batch.jobs import Event, Job, execute, execute_chain, find, with_convolution
+from ddpm_utils.batch.kernels import environment
 from ddpm_utils.batch.provenance import made_of
+from ddpm_utils.networks.cpu import convolution
 from ddpm_utils.system.files import METADATA, seal_notebook
+from ddpm_utils.training.experiments import Experiment
 
 VALUES = {"beta": 0.1, "T": 3}
 
@@ -31,7 +34,10 @@ def executed(monkeypatch) -> list[Job]:
     def pretend(job, threads, tell):
         found.append(job)
         notebook = nbformat.v4.new_notebook()
-        notebook.metadata = {METADATA: {"made_of": job.made_of}, "papermill": {"duration": 7.0}}
+        notebook.metadata = {
+            METADATA: {"made_of": job.made_of, "convolution": job.convolution},
+            "papermill": {"duration": 7.0},
+        }
         unfinished = job.target.with_suffix(".unfinished.ipynb")
         unfinished.write_text(nbformat.writes(notebook), encoding="utf-8")
         seal_notebook(unfinished, job.target)
@@ -50,16 +56,47 @@ def states(chain: list[Job]) -> list[str]:
 
 def test_leaves_a_whole_notebook_without_exercises(job):
     events = []
-    event = execute(job._replace(made_of={"code": "x"}), 1, events.append)
+    event = execute(job._replace(made_of={"code": "x"}, convolution="direct"), 1, events.append)
     assert event.state == "done", event.message
     assert event.seconds > 0
     notebook = nbformat.read(job.target, as_version=4)
     assert not any("Exercise" in cell.source for cell in notebook.cells)
     assert [cell.cell for cell in events] == list(range(1, len(notebook.cells) + 1))
     assert {cell.cells for cell in events} == {len(notebook.cells)}
-    assert find(job) == {"made_of": {"code": "x"}, "seconds": event.seconds}
+    assert find(job) == {"made_of": {"code": "x"}, "seconds": event.seconds, "convolution": "direct"}
     assert list(job.output.glob("data/runs/*/figures/*.png"))
     assert sorted(path.name for path in job.folder.glob("*.ipynb")) == ["01_forward_process.ipynb"]
+
+
+@pytest.fixture
+def measured(monkeypatch) -> list[int]:
+    """The threads of each measurement of the convolutions, which finds that direct is faster."""
+    threads: list[int] = []
+    monkeypatch.setattr(jobs, "convolution", lambda given: threads.append(given) or "direct")
+    monkeypatch.delenv("DDPM_CONVOLUTION")
+    return threads
+
+
+def test_all_jobs_of_a_sweep_use_one_form_of_the_convolutions(job, measured):
+    """It is measured before the workers start, as the threads that they will have."""
+    chains = with_convolution([[job, job], [job]], threads=2)
+    assert [[job.convolution for job in chain] for chain in chains] == [["direct", "direct"], ["direct"]]
+    assert measured == [2]
+    assert environment(1, "out", chains[0][0].convolution)["DDPM_CONVOLUTION"] == "direct"
+    assert "DDPM_CONVOLUTION" not in environment(1, "out")
+
+
+def test_a_resumed_sweep_keeps_its_form(job, measured, executed, monkeypatch):
+    other = job._replace(folder=job.folder.with_name("two"), convolution="spectral")
+    job, other = (each._replace(made_of=made_of(Experiment(**VALUES), each.notebook, VALUES)) for each in (job, other))
+    execute_chain([other], 1, lambda event: None)
+    assert [chain[0].convolution for chain in with_convolution([[job], [other]], 1)] == ["spectral"] * 2
+    assert not measured
+    changed = other._replace(made_of=other.made_of | {"code": "other"})  # to be executed again
+    assert [chain[0].convolution for chain in with_convolution([[job], [changed]], 1)] == ["direct"] * 2
+    monkeypatch.setattr(jobs, "convolution", convolution)
+    monkeypatch.setenv("DDPM_CONVOLUTION", "direct")
+    assert [chain[0].convolution for chain in with_convolution([[job], [other]], 1)] == ["direct"] * 2
 
 
 def test_a_failed_one_is_kept_apart(job):

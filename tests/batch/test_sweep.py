@@ -16,8 +16,8 @@ import torch
 
 from ddpm_utils.__main__ import main
 from ddpm_utils.batch.grid import read_grid
-from ddpm_utils.batch.jobs import Event
-from ddpm_utils.batch.sweep import is_done, main_job, plan, prospects, results, write_results
+from ddpm_utils.batch.jobs import Event, is_done
+from ddpm_utils.batch.sweep import main_job, plan, prospects, results, write_results
 from ddpm_utils.checkpoints import load
 from ddpm_utils.system.files import METADATA, read_json, seal_notebook, to_text, write_json
 from ddpm_utils.system.places import PROJECT

@@ -1,121 +1,110 @@
-import copy
+"""Which form the 7×7 convolutions take on a machine: chosen, or measured once."""
+
+import os
 
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional as F
 
-from ddpm_utils.networks.cnn import CNN
-from ddpm_utils.networks.cpu import LEAST_BATCH, SpectralConv2d, is_same_convolution, with_spectral_convolutions
+from ddpm_utils.networks import cpu, spectral
+from ddpm_utils.training.experiments import Experiment
 
-
-def random(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+WORKS = [f"{form}, {work}" for work in ("training", "calls") for form in spectral.FORMS]
 
 
-def relative(found: torch.Tensor, expected: torch.Tensor) -> float:
-    return ((found - expected).abs().max() / expected.abs().max()).item()
+@pytest.fixture
+def machine(monkeypatch, tmp_path):
+    """A machine on which nothing was measured: a function that sets what a measurement finds, and lists its threads."""
+    monkeypatch.delenv(cpu.VARIABLE)
+    monkeypatch.setattr("platformdirs.user_cache_dir", lambda *arguments, **options: str(tmp_path / "cache"))
+    cpu._kept_choice.cache_clear()
+    asked: list[int] = []
 
+    def find(*seconds: float) -> list[int]:
+        found = dict(zip(WORKS, seconds, strict=True))
+        monkeypatch.setattr(cpu, "measure", lambda threads: asked.append(threads) or found)
+        return asked
 
-@pytest.mark.parametrize(("size", "kernel"), [(28, 7), (28, 3), (13, 5), (8, 1), (9, 9)])
-@pytest.mark.parametrize(("before", "after"), [(3, 5), (16, 32)])
-def test_equals_direct_convolution_in_double_precision(size, kernel, before, after):
-    """The values, and the gradients of input, weight and bias."""
-    layer = SpectralConv2d(before, after, kernel)
-    x, up = random(LEAST_BATCH, before, size, size).requires_grad_(), random(LEAST_BATCH, after, size, size, seed=1)
-    y = layer(x)
-    found = torch.autograd.grad(y, [x, layer.weight, layer.bias], up)
-    doubles = [value.detach().double().requires_grad_() for value in (x, layer.weight, layer.bias)]
-    exact = F.conv2d(*doubles, padding=kernel // 2)
-    assert relative(y, exact) < 1e-5
-    for gradient, expected in zip(found, torch.autograd.grad(exact, doubles, up.double()), strict=True):
-        assert relative(gradient, expected) < 1e-4
-
-
-def test_images_do_not_leak_around_the_border():
-    layer = SpectralConv2d(1, 1, 7)
-    x = torch.zeros(LEAST_BATCH, 1, 28, 28)
-    x[..., 0, 0] = 1
-    y = layer(x) - layer.bias[:, None, None]
-    assert y[..., 4:, :].abs().max() < 1e-6
-    assert y[..., :, 4:].abs().max() < 1e-6
-
-
-def networks() -> tuple[nn.Module, nn.Module]:
-    torch.manual_seed(0)
-    direct = CNN()
-    return direct, with_spectral_convolutions(copy.deepcopy(direct))
-
-
-def test_the_decoder_keeps_its_weights_names_and_answers():
-    direct, spectral = networks()
-    assert [type(block[0]).__name__ for block in spectral.blocks] == ["Conv2d", *3 * ["SpectralConv2d"]]
-    assert direct.state_dict().keys() == spectral.state_dict().keys()
-    z, time = random(LEAST_BATCH, 1, 28, 28), torch.linspace(0, 1, LEAST_BATCH)
-    assert relative(spectral(z, time), direct(z, time)) < 1e-4
-
-
-def test_the_decoders_gradients_agree():
-    direct, spectral = networks()
-    z, time, noise = random(LEAST_BATCH, 1, 28, 28), torch.linspace(0, 1, LEAST_BATCH), random(8, 1, 28, 28, seed=1)
-    for network in (direct, spectral):
-        (network(z, time) - noise).square().mean().backward()
-    for (name, p), q in zip(direct.named_parameters(), spectral.parameters(), strict=True):
-        assert relative(q.grad, p.grad) < 1e-4, name
-
-
-@pytest.mark.parametrize("mode", ["double", "autocast", "few"])
-def test_falls_back_to_direct_convolution(mode):
-    layer, x = SpectralConv2d(2, 2, 3), random(LEAST_BATCH, 2, 6, 6)
-    if mode == "double":
-        layer, x = layer.double(), x.double()
-    elif mode == "few":
-        x = x[1:]
-    with torch.autocast("cpu", torch.bfloat16, enabled=mode == "autocast"):
-        assert torch.equal(layer(x), F.conv2d(x, layer.weight, layer.bias, padding=1))
+    yield find
+    cpu._kept_choice.cache_clear()
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("seconds", "form"),
     [
-        *({"kernel_size": 5}, {"kernel_size": (7, 5)}, {"stride": 2}, {"padding": 2}, {"padding": "same"}),
-        *({"dilation": 2}, {"groups": 2}, {"bias": False}, {"padding_mode": "circular"}),
+        ((2, 1, 2, 1), "spectral"),
+        ((1, 2, 1, 2), "direct"),
+        ((2, 1, 1, 2), "direct"),  # faster in training alone
+        ((1, 2, 2, 1), "direct"),
+        ((1, 1, 1, 1), "direct"),
     ],
-    ids=str,
 )
-def test_other_convolutions_are_left_alone(options):
-    usual = {"kernel_size": 7, "padding": 3}
-    assert is_same_convolution(nn.Conv2d(16, 16, **usual), 7)
-    layer = nn.Conv2d(16, 16, **usual | options)
-    assert not is_same_convolution(layer, 7)
-    assert with_spectral_convolutions(nn.Sequential(layer))[0] is layer
+def test_spectral_must_be_faster_in_training_and_in_calls(machine, seconds, form):
+    machine(*seconds)
+    assert cpu.convolution(1) == form
 
 
-def test_other_layers_and_few_channels_are_left_alone():
-    layers = nn.Sequential(nn.ConvTranspose2d(16, 16, 7, padding=3), SpectralConv2d(16, 16, 7), nn.Conv2d(15, 16, 7))
-    assert not any(is_same_convolution(layer, 7) for layer in layers)
-    few = nn.Conv2d(15, 16, 7, padding=3)
-    assert is_same_convolution(few, 7)
-    assert with_spectral_convolutions(nn.Sequential(few))[0] is few
+def test_is_measured_once_per_number_of_threads(machine, tmp_path):
+    asked = machine(2, 1, 2, 1)
+    assert [cpu.convolution(threads) for threads in (1, 2, 1, 2)] == ["spectral"] * 4
+    assert asked == [1, 2]
+    machine(1, 2, 1, 2)
+    cpu._kept_choice.cache_clear()  # another process
+    assert [cpu.convolution(threads) for threads in (1, 2, 3)] == ["spectral", "spectral", "direct"]
+    assert asked == [1, 2, 3]
 
 
-def test_replacing_draws_no_random_numbers():
-    network = CNN()
-    state = torch.get_rng_state()
-    with_spectral_convolutions(network)
+@pytest.mark.parametrize("what", ["processor", "torch"])
+def test_is_measured_again_on_another_machine(machine, monkeypatch, what):
+    asked = machine(2, 1, 2, 1)
+    cpu.convolution(1)
+    cpu._kept_choice.cache_clear()
+    if what == "processor":
+        monkeypatch.setattr(cpu, "processor", lambda: "another one")
+    else:
+        monkeypatch.setattr(torch, "__version__", "3.0")
+    cpu.convolution(1)
+    assert asked == [1, 1]
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", b"\xff", None])
+def test_a_cache_that_cannot_be_used_is_done_without(machine, tmp_path, damage):
+    asked = machine(2, 1, 2, 1)
+    cpu.convolution(1)
+    (path,) = (tmp_path / "cache").glob("*.json")
+    if damage is None:
+        path.unlink()
+        path.parent.rmdir()
+        path.parent.write_text("a file, where the folder should be", encoding="utf-8")
+    else:
+        path.write_bytes(damage)
+    cpu._kept_choice.cache_clear()
+    assert cpu.convolution(1) == "spectral"
+    assert asked == [1, 1]
+
+
+def test_a_choice_needs_no_measurement(machine, monkeypatch):
+    asked = machine(2, 1, 2, 1)
+    for form in spectral.FORMS:
+        monkeypatch.setenv(cpu.VARIABLE, form)
+        assert cpu.convolution() == form
+        network = Experiment().make_network()
+        assert {layer.form for layer in spectral.spectral_layers(network)} == {form}
+    monkeypatch.setenv(cpu.VARIABLE, "fast")
+    Experiment(network="lean_unet").make_network()  # has no such layer
+    with pytest.raises(ValueError, match="DDPM_CONVOLUTION must be direct or spectral, not 'fast'"):
+        Experiment().make_network()
+    assert not asked
+
+
+def test_a_measurement_leaves_no_trace():
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    with torch.inference_mode():
+        seconds = cpu.measure(1)
+    assert set(seconds) == set(WORKS)
+    assert all(0 < value < 60 for value in seconds.values())
+    assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_an_even_kernel_is_refused():
-    with pytest.raises(ValueError, match="the kernel must be odd, not 4"):
-        SpectralConv2d(2, 2, 4)
-
-
-def test_trains_after_it_was_first_used_without_gradients():
-    layer, x = SpectralConv2d(2, 2, 3), random(LEAST_BATCH, 2, 11, 11)  # a size that no other test has made tables for
-    with torch.inference_mode():
-        expected = layer(x)
-    y = layer(x)
-    y.square().sum().backward()
-    torch.testing.assert_close(y, expected.clone())
-    assert layer.weight.grad.isfinite().all()
+def test_the_tests_do_not_depend_on_the_machine():
+    assert os.environ[cpu.VARIABLE] == "spectral"

@@ -8,6 +8,7 @@ from ddpm_utils import checkpoints, randomness
 from ddpm_utils.cold.degradations import Degradation
 from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.networks.cnn import CNN
+from ddpm_utils.networks.spectral import use_convolution, with_spectral_convolutions
 from ddpm_utils.system import files
 from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.training import loop
@@ -228,6 +229,30 @@ def test_resumed_equals_uninterrupted(stops, save_seconds, images, validation, t
     assert losses == expected
     assert_same(run, whole)
     assert_same(Run(Tiny(), folder=tmp_path), whole)
+
+
+def test_a_resumed_run_keeps_the_form_of_its_convolutions(images, validation, tmp_path):
+    """Whatever is faster here and now: the two forms round differently."""
+
+    def make(form: str) -> CNN:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            network = with_spectral_convolutions(CNN())
+        use_convolution(network, form)
+        return network
+
+    whole, other = Run(make("direct")), Run(make("spectral"))
+    expected = go(whole, images, validation, epochs=1)
+    assert go(other, images, validation, epochs=1) != expected
+    losses = []
+    for form, stop in (("direct", 1), ("spectral", 3), ("direct", None)):
+        run = Run(make(form), folder=tmp_path)
+        losses += go(run, images, validation, epochs=1, stop=stop)
+    assert losses == expected
+    assert_same(run, whole)
+    for name in ("best", "last"):
+        _, description = checkpoints.load(tmp_path / f"{name}.safetensors")
+        assert description.get("run", description)["convolution"] == "direct"
 
 
 def test_resumes_a_network_in_channels_last(images, validation, tmp_path):
