@@ -11,7 +11,7 @@ from ddpm_utils.system.terminal import spell_out
 
 
 def benchmarks(parts: list[str]) -> None:
-    """Measure speed, memory and quality per minute beside other implementations: maintenance/benchmarks/results.md."""
+    """Measure speed, memory and quality per minute, beside others: maintenance/benchmarks/results-<vendor>.md."""
     from maintenance.benchmarks.commands import run
 
     run(parts)

@@ -16,6 +16,10 @@ from ddpm_utils.networks.cpu import processor
 from ddpm_utils.system.files import write_bytes
 from ddpm_utils.system.places import PROJECT
 
+CPUINFO = Path("/proc/cpuinfo")
+VENDORS = {"AuthenticAMD": "amd", "GenuineIntel": "intel"}
+"""What processors call their vendor, and what reports call it."""
+
 
 class Verdict(NamedTuple):
     """A line of the summary: a target and what was measured."""
@@ -75,6 +79,14 @@ def publish(name: str, sections: list[Section], path: Path) -> None:
     summary, report = markdown(name.capitalize(), sections)
     write_bytes(path, report.encode())
     fill_readme({name: summary})
+
+
+def vendor() -> str:
+    """Return the vendor of this machine's processor: "amd", "intel", "apple" or "other"."""
+    if platform.system() == "Darwin":
+        return "apple" if platform.machine() == "arm64" else "intel"
+    known = CPUINFO.read_text(encoding="utf-8") if CPUINFO.exists() else platform.processor()
+    return next((short for name, short in VENDORS.items() if name in known), "other")
 
 
 def machine() -> str:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from ddpm_utils import data
 from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.networks.cnn import CNN
-from ddpm_utils.networks.cpu import keep_freed_memory
-from ddpm_utils.networks.spectral import with_spectral_convolutions
+from ddpm_utils.networks.cpu import convolution, keep_freed_memory
+from ddpm_utils.networks.spectral import use_convolution, with_spectral_convolutions
 from ddpm_utils.system import places
 from ddpm_utils.training import run as training_run
 from ddpm_utils.training.loop import train
@@ -110,14 +110,24 @@ def smalldiffusion_loop() -> Run:
     return run
 
 
-def our_loop(precision: str = "float32", spectral: bool = True, allocator: bool = True) -> Run:
-    """`ddpm_utils.training.train`, as notebook 02 calls it; parts of it can be switched off."""
+def our_loop(precision: str = "float32", form: str | None = None, allocator: bool = True) -> Run:
+    """`ddpm_utils.training.train`, as notebook 02 calls it; parts of it can be switched off.
+
+    Args:
+        precision: "float32" or "bfloat16".
+        form: of the 7×7 convolutions, "direct" or "spectral"; None for the one that is chosen on this machine.
+        allocator: whether freed memory is kept.
+
+    Raises:
+        RuntimeError: if the processor does not multiply bfloat16, which was asked for.
+    """
     if precision == "bfloat16":
         require_bfloat16()
     torch.manual_seed(0)
     if allocator:
         keep_freed_memory()
-    network = with_spectral_convolutions(CNN()) if spectral else CNN()
+    network = with_spectral_convolutions(CNN())
+    use_convolution(network, form or convolution())
     digits = data.load("mnist")
     steps = train(
         training_run.Run(network),

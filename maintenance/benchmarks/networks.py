@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from ddpm_utils.networks.cnn import CNN
 from ddpm_utils.networks.cpu import keep_freed_memory
+from ddpm_utils.networks.spectral import use_convolution
 from ddpm_utils.training.experiments import Experiment
 from maintenance.benchmarks.race import Run
 from maintenance.report import bfloat16_is_fast
@@ -88,12 +89,23 @@ def plain_calls(compiled: bool = False) -> Run:
     return repeat_calls(network)
 
 
-def network_calls(network: str, precision: str = "float32") -> Run:
-    """A network by its name in `NETWORKS`, freed memory kept."""
+def network_calls(network: str, precision: str = "float32", form: str | None = None) -> Run:
+    """A network by its name in `NETWORKS`, freed memory kept and weights frozen, as in samplers.
+
+    Args:
+        precision: "float32" or "bfloat16".
+        form: of our 7×7 convolutions, "direct" or "spectral"; None for the one that is chosen on this machine.
+
+    Raises:
+        RuntimeError: if the processor does not multiply bfloat16, which was asked for.
+    """
     if precision == "bfloat16":
         require_bfloat16()
     keep_freed_memory()
-    return repeat_calls(make(network).eval(), precision == "bfloat16")
+    model = make(network).eval().requires_grad_(False)
+    if form:
+        use_convolution(model, form)
+    return repeat_calls(model, precision == "bfloat16")
 
 
 def repeat_calls(network: nn.Module, bfloat16: bool = False) -> Run:
