@@ -17,6 +17,7 @@ jaxtyping.install_import_hook(
 )
 
 from ddpm_utils import data  # noqa: E402  (after the hook)
+from tests.few_digits import load_few  # noqa: E402
 
 SLOW = (
     *("browser", "maintenance", "test_clean_tree.py", "test_wheel.py", "lab/test_training.py"),
@@ -99,6 +100,12 @@ def output(tmp_path, monkeypatch) -> Path:
     """Runs are written below it."""
     monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
     return tmp_path
+
+
+@pytest.fixture
+def few(output, monkeypatch) -> None:
+    """Every data set that this process loads has 64 digits to train on, and 300 to validate with."""
+    monkeypatch.setattr(data, "load", load_few)
 
 
 @pytest.fixture(scope="session")

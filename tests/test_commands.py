@@ -67,9 +67,8 @@ def test_the_nearest_name_is_suggested(arguments, name, capsys, unchecked):
     assert capsys.readouterr().err.endswith(f" Did you mean '{name}'?\n")
 
 
-def test_trains_and_resumes(tmp_path, monkeypatch, capsys):
-    monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path))
-    arguments = ["train", "dataset=mnist_5k", "batch_size=1600", "T=20", "network=lean_unet"]
+def test_trains_and_resumes(few, tmp_path, capsys):
+    arguments = ["train", "dataset=mnist_5k", "batch_size=32", "T=20", "network=lean_unet"]
     assert main([*arguments, "epochs=1"]) == 0
     assert main([*arguments, "epochs=2"]) == 0
     assert "2 steps done" in capsys.readouterr().out

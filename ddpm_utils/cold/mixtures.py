@@ -9,10 +9,8 @@ from functools import cache
 import numpy as np
 import torch
 from jaxtyping import Float
-from sklearn.datasets import load_sample_images
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.transforms.v2.functional import rgb_to_grayscale
 
 from ddpm_utils import data
 from ddpm_utils.cold.degradations import (
@@ -185,6 +183,9 @@ def load_partners() -> tuple[Images, Float[Tensor, "m 1 28 28"], str]:
 
 def photo_patches() -> tuple[Images, Float[Tensor, "m 1 28 28"]]:
     """Grey 28 × 28 cut-outs of the two photographs that scikit-learn ships, at half size: for training and held out."""
+    from sklearn.datasets import load_sample_images  # here, since these imports take seconds
+    from torchvision.transforms.v2.functional import rgb_to_grayscale
+
     train: list[Tensor] = []
     held_out: list[Tensor] = []
     for photograph in load_sample_images().images:

@@ -11,8 +11,6 @@ comes from here. Which start is right depends on what D leaves of x in z_T:
 from collections.abc import Callable
 
 import torch
-from sklearn.decomposition import PCA
-from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 from ddpm_utils.cold.degradations import Degradation
@@ -81,6 +79,9 @@ class Fitted:
     def __init__(
         self, degradation: Degradation, images: Images, *, components: int = 10, dimensions: int = 20, seed: int = 0
     ):
+        from sklearn.decomposition import PCA  # here, since these imports take seconds
+        from sklearn.mixture import GaussianMixture
+
         self.degradation = degradation
         flat = degraded(degradation, images)[0].flatten(1).double().numpy()
         self.pca = PCA(dimensions, random_state=seed).fit(flat)

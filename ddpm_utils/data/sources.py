@@ -9,16 +9,17 @@ import zlib
 from pathlib import Path
 from typing import NamedTuple
 
+import lazy_loader
 import numpy as np
 import PIL.Image
 import torch
-import torchvision
 from torch import Tensor
 
 from ddpm_utils.system.errors import DataError
 from ddpm_utils.data.image_files import fit
 from ddpm_utils.shapes import SIZE
 
+torchvision = lazy_loader.load("torchvision")  # it takes two seconds, and is needed for downloads and USPS alone
 DOWNLOAD_TIMEOUT = 10  # seconds without an answer
 IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 EMNIST, QMNIST = ("images-idx3-ubyte", "labels-idx1-ubyte"), ("images-idx3-ubyte", "labels-idx2-int")
@@ -131,7 +132,7 @@ def read(source: Source, found: dict[str, Path]) -> list[Tensor]:
     return [torch.from_numpy(np.array(array, dtype=np.uint8)) for array in arrays]
 
 
-def _read_usps(folder: Path, train: bool) -> torchvision.datasets.USPS:
+def _read_usps(folder: Path, train: bool) -> "torchvision.datasets.USPS":
     try:
         return torchvision.datasets.USPS(folder, train=train)
     except (OSError, EOFError, ValueError, IndexError) as error:

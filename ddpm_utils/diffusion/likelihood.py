@@ -12,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Float
-from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from ddpm_utils.diffusion.exact import optimal_variance
@@ -124,6 +123,8 @@ def fitted_variance(images: Images, means: Images) -> float:
 
     def mean_term(log: float) -> float:
         return last_terms(images, means, math.exp(log)).mean().item()
+
+    from scipy.optimize import minimize_scalar  # here, since this import takes half a second
 
     found = minimize_scalar(mean_term, bounds=(math.log(1e-6), 0))
     return math.exp(found.x)

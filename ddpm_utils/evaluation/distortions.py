@@ -1,7 +1,6 @@
 """Images changed in known ways, to see what a metric detects and what it misses."""
 
 import torch
-import torchvision.transforms.v2.functional as transforms
 from torch import Tensor
 
 from ddpm_utils.data.datasets import Part
@@ -10,6 +9,8 @@ from ddpm_utils.randomness import generator_for
 
 def distortions(part: Part, *, seed: int = 0) -> dict[str, Tensor]:
     """Images changed in ways that metrics judge differently; each of shape (n, 1, 28, 28) in [−0.5, 0.5]."""
+    import torchvision.transforms.v2.functional as transforms  # here, since this import takes seconds
+
     x = part.images
     noise = torch.randn(x.shape, generator=generator_for(seed, "distortion"))
     partner = torch.arange(len(part))

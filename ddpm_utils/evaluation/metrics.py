@@ -9,18 +9,16 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import piq
+import lazy_loader
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
-from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
-from torchmetrics.image.fid import FrechetInceptionDistance, NoTrainInceptionV3
-from torchmetrics.image.kid import KernelInceptionDistance
 
 from ddpm_utils.data.checks import check_counts, check_images
 from ddpm_utils.data.datasets import to_unit
 from ddpm_utils.shapes import Images
 
+piq = lazy_loader.load("piq")  # it imports torchvision, which takes seconds, as torchmetrics does
 Features = Float[Tensor, "n features"]
 RealFeatures = Float[Tensor, "m features"]
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # of its file, URL_INCEPTION_V3
@@ -105,6 +103,9 @@ def inception_extractor(weights: str | Path) -> Callable[[Tensor], Tensor]:
     Raises:
         OSError: if they cannot be downloaded or read, or their sha256 is another; the sentence says why.
     """
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+    from torchmetrics.image.fid import NoTrainInceptionV3
+
     path = Path(weights)
     if weights == "download":
         path = Path(torch.hub.get_dir()) / "checkpoints" / Path(URL_INCEPTION_V3).name
@@ -160,6 +161,8 @@ def fid(fake: Features, real: RealFeatures) -> float:
     Raises:
         ValueError: if there are features that are not finite, or fewer than `SMALLEST` on either side.
     """
+    from torchmetrics.image.fid import FrechetInceptionDistance
+
     _check(fake=fake, real=real)
     metric = FrechetInceptionDistance(_Given(fake.shape[1])).set_dtype(torch.float64)
     metric.update(real.double(), real=True)
@@ -191,6 +194,8 @@ def kid(fake: Features, real: RealFeatures, *, seed: int = 0, subsets: int = 50)
     Raises:
         ValueError: if there are features that are not finite, or fewer than `SMALLEST` on either side.
     """
+    from torchmetrics.image.kid import KernelInceptionDistance
+
     _check(fake=fake, real=real)
     size = min(len(fake), len(real), 1000) // 2
     with warnings.catch_warnings():

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
-import platformdirs
 import torch
 from torch import Tensor
 
@@ -53,6 +52,8 @@ def _kept_choice(threads: int) -> str:
     """The form that was measured on such a machine, now or before. A cache that cannot be used is done without."""
     units = torch.backends.cpu.get_cpu_capability()
     key = MEASURED | {"processor": processor(), "units": units, "threads": threads, "torch": torch.__version__}
+    import platformdirs  # here, since it is slow to import
+
     folder = Path(platformdirs.user_cache_dir("ddpm-utils", appauthor=False))
     path = folder / f"convolution-{fingerprint(key)[:16]}.json"
     with contextlib.suppress(CheckpointError, OSError):

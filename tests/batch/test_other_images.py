@@ -15,7 +15,10 @@ PARAMETERS = {
     "02_training": SMALL,
     "03_sampling": SMALL | {"weights": "run", "calls": 5, "shown": 4},
     "04_evaluation": SMALL | {"weights": "run", "calls": 5, "samples": 20, "images": 8},
-    "05_custom_degradation": {"degradation": "averaging", "T": 10, "weights": "run", "calls": 5, "shown": 4},
+    "05_custom_degradation": {
+        **{"degradation": "heat", "T": 5, "severity": 4.0, "norm": 1, "sigma": 0.05, "algorithm": "direct"},
+        **{"weights": "run", "calls": 5, "shown": 4},
+    },
 }
 OF_MNIST = {
     *("02_figure_1_loss_curves", "03_figure_2", "03_figure_3", "03_figure_4", "03_lean_unet", "03_quality_over_calls"),
@@ -84,5 +87,5 @@ def test_figures_and_tables_are_in_folders_of_their_own(crops, executed):
     figures = {path.stem for folder in written.values() for path in folder.glob("*.png")}
     assert figures >= {"01_data", "02_this_run", "03_trajectory", "04_metrics", "05_ways_back"}
     assert not figures & OF_MNIST
-    restoration = RestorationExperiment(degradation="averaging", T=10, dataset=str(crops))
+    restoration = RestorationExperiment(degradation="heat", T=5, severity=4.0, norm=1, sigma=0.05, dataset=str(crops))
     assert (output / "data" / "runs" / restoration.slug / "table.json").exists()

@@ -24,9 +24,9 @@ class Slide(Degradation):
         return torch.where(rows < 0, -0.5, x.gather(2, rows.clamp(min=0)))
 
 
-def test_works_everywhere(output, digits, monkeypatch):
+def test_works_everywhere(few, digits, monkeypatch):
     monkeypatch.setitem(DEGRADATIONS, "slide", (Slide, 14))
-    experiment = RestorationExperiment("slide", severity=0.8, epochs=1, batch_size=160, learning_rate=1e-3)
+    experiment = RestorationExperiment("slide", severity=0.8, epochs=8, batch_size=32, learning_rate=1e-3)
     assert experiment.slug == "slide-T14-severity0.8-lean_unet"
 
     decoder = experiment.load_decoder("run")  # trains

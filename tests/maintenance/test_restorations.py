@@ -46,11 +46,12 @@ def test_fine_tuning_begins_with_the_shipped_weights(output):
         RestorationExperiment("blur", T=3, first_weights="shipped").first_network()
 
 
-def test_records_resumes_and_refuses(output, digits, monkeypatch):
+def test_records_resumes_and_refuses(few, output, monkeypatch):
     monkeypatch.setattr(RestorationExperiment, "shipped_folder", output / "shipped")
-    experiment = RestorationExperiment("downsampling", T=4, epochs=1, batch_size=1600)
+    experiment = RestorationExperiment("downsampling", T=4, epochs=1, batch_size=32)
     with pytest.raises(CheckpointError, match=r"holds no run, and .* no weights: train it first"):
         record_restoration(experiment, **SMALL)
+    digits = experiment.load_data()
     for _ in experiment.train(experiment.open_run(digits), digits):
         pass
     lines = []
@@ -73,8 +74,8 @@ def test_tables_hold_everything_that_is_recorded():
     assert list(pair["published FID"].dropna()) == [304, 173]
 
 
-def test_measures_a_decoder(output, digits):
-    experiment = Experiment("cosine", T=4, network="lean_unet", epochs=1, batch_size=1600)
+def test_measures_a_decoder(few, digits):
+    experiment = Experiment("cosine", T=4, network="lean_unet", epochs=1, batch_size=32)
     decoder = experiment.load_decoder("run")  # trains
     found = measure(experiment, digits, decoder, images=20, calls=2)
     assert found["epochs"] == 1

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from ddpm_utils import checkpoints
+from ddpm_utils import checkpoints, data
 from ddpm_utils.evaluation import decoder
 from ddpm_utils.evaluation.decoder import evaluate, generate, reconstruct
 from ddpm_utils.evaluation.recorded import FINE_TUNED, LARGE_RESTORATION, RECORDED, TRAINED, load_recorded
@@ -20,8 +20,9 @@ from ddpm_utils.training.experiments import Experiment
 from maintenance.records.reproduce import Step, plan, reproduce
 from maintenance.records.shipping import ledger_for
 from maintenance.records.table_1 import record, record_explanations
+from tests.few_digits import load_few
 
-TINY = {"beta": 0.3, "T": 4, "batch_size": 1600, "epochs": 1}
+TINY = {"beta": 0.3, "T": 4, "batch_size": 32, "epochs": 1}
 SMALL = {"samples": 20, "reconstructions": 6, "calls": 2, "full": 4, "repeats": 2}
 
 
@@ -31,6 +32,7 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DDPM_OUTPUT", str(folder))
+        patch.setattr(data, "load", load_few)
         made = Experiment(**TINY)
         dataset = made.load_data()
         for _ in made.train(made.open_run(dataset), dataset):
@@ -39,7 +41,7 @@ def trained(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def experiment(trained, output, monkeypatch) -> Experiment:
+def experiment(trained, few, output, monkeypatch) -> Experiment:
     """With a run; what it ships goes to a folder of the test."""
     shutil.copytree(trained, output, dirs_exist_ok=True)
     monkeypatch.setattr(Experiment, "shipped_folder", property(lambda self: output / "shipped"))

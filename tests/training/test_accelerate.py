@@ -19,7 +19,7 @@ import torch
 from accelerate.state import AcceleratorState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ddpm_utils import checkpoints, data
+from ddpm_utils import checkpoints
 from ddpm_utils.__main__ import main
 from ddpm_utils.networks.unets import LeanUNet
 from ddpm_utils.system.locks import locked
@@ -34,12 +34,6 @@ ON_FEW_DIGITS = str(Path(__file__).parents[1] / "few_digits.py")
 CHOSEN = {"beta": 0.1, "T": 20, "dataset": "mnist_5k", "batch_size": 16, "learning_rate": 2e-3}  # 4 steps an epoch
 OF_LOSSES = {"rtol": 1e-5, "atol": 0.0}
 OF_WEIGHTS = {"rtol": 1e-3, "atol": 2e-4}
-
-
-@pytest.fixture
-def few(output, monkeypatch) -> None:
-    """This process trains on few digits, too."""
-    monkeypatch.setattr(data, "load", load_few)
 
 
 def arguments(network: str, epochs: int, **others) -> list[str]:

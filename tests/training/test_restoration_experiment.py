@@ -51,8 +51,8 @@ def test_tells_all_problems_at_once(unchecked):
     assert [name for name, _ in found.value.problems] == [None, "epochs"]
 
 
-def test_trains_resumes_and_finds_its_weights(output):
-    experiment = RestorationExperiment("downsampling", epochs=1, batch_size=320, learning_rate=1e-3)
+def test_trains_resumes_and_finds_its_weights(few):
+    experiment = RestorationExperiment("downsampling", epochs=5, batch_size=32, learning_rate=1e-3)
     dataset = experiment.load_data()
     run = experiment.open_run(dataset)
     losses = [progress.losses for progress in experiment.train(run, dataset)]
@@ -66,10 +66,10 @@ def test_trains_resumes_and_finds_its_weights(output):
     assert all(torch.equal(a, b) for a, b in same)
 
 
-def test_ships_a_finished_run_only(output, monkeypatch):
+def test_ships_a_finished_run_only(few, output, monkeypatch):
     shipped = output / "shipped"
     monkeypatch.setattr(RestorationExperiment, "shipped_folder", shipped)
-    experiment = RestorationExperiment("downsampling", epochs=2, batch_size=1600)
+    experiment = RestorationExperiment("downsampling", epochs=2, batch_size=32)
     dataset = experiment.load_data()
     training = experiment.train(experiment.open_run(dataset), dataset)
     while next(training).step < 2:  # one epoch
@@ -89,11 +89,11 @@ def test_ships_a_finished_run_only(output, monkeypatch):
     assert list(read_csv(shipped / "losses.csv").epoch) == [1, 2]
 
 
-def test_weights_that_are_shipped_are_replaced_only_by_others(output, monkeypatch):
+def test_weights_that_are_shipped_are_replaced_only_by_others(few, output, monkeypatch):
     """Of another run, or with another number of bits."""
     shipped = output / "shipped"
     monkeypatch.setattr(RestorationExperiment, "shipped_folder", shipped)
-    experiment = RestorationExperiment("downsampling", T=2, epochs=1, batch_size=1600)
+    experiment = RestorationExperiment("downsampling", T=2, epochs=1, batch_size=32)
     experiment.load_decoder("run")  # trains
     best, label = checkpoints.load(experiment.run_folder / "best.safetensors")
     probe = label.pop("probe")
