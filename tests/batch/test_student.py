@@ -1,13 +1,11 @@
 """The exercises, and the student edition: complete, folded away, cut to stubs, and refused by every check."""
 
 import ast
-import dis
 import os
 import re
 import shutil
 import sys
 from pathlib import Path
-from types import CodeType
 
 import nbformat
 import pytest
@@ -17,6 +15,7 @@ from nbgrader.nbgraderformat import MetadataValidator
 
 from ddpm_utils.batch.notebooks import NOTEBOOKS as FOLDER
 from ddpm_utils.batch.notebooks import numbered, write_student_edition
+from tests.needed_cells import cells_for, stored
 from tests.patience import PATIENTLY
 
 NOTEBOOKS = numbered()
@@ -83,28 +82,10 @@ def test_student_edition_holds_no_solution(path, students):
         assert not after.get("outputs")
 
 
-def loaded(code: CodeType) -> set[str]:
-    """The global names that a cell, or a function in it, reads."""
-    names = {step.argval for step in dis.get_instructions(code) if step.opname in ("LOAD_NAME", "LOAD_GLOBAL")}
-    return names.union(*(loaded(inner) for inner in code.co_consts if isinstance(inner, CodeType)))
-
-
-def stored(code: CodeType) -> set[str]:
-    """The global names that a cell assigns, defines or imports."""
-    return {step.argval for step in dis.get_instructions(code) if step.opname == "STORE_NAME"}
-
-
 def needed(cells: list[NotebookNode]) -> list[NotebookNode]:
     """The exercises, from the first task on, and of the cells before them only those whose names they need."""
     first = next(i for i, cell in enumerate(cells) if cell.source.startswith("### Exercise 1"))
-    kept, missing = [], set()
-    for i in reversed(range(len(cells))):
-        if cells[i].cell_type == "code":
-            code = compile(cells[i].source, f"cell {i}", "exec")
-            if i >= first or stored(code) & missing:
-                kept.insert(0, cells[i])
-                missing = (missing - stored(code)) | (loaded(code) - stored(code))
-    return kept
+    return cells_for(cells, lambda i: i >= first)
 
 
 def test_only_the_cells_that_are_needed_are_run():

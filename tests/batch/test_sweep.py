@@ -24,8 +24,22 @@ from ddpm_utils.system.places import PROJECT
 from ddpm_utils.training.experiments import Experiment
 from tests.patience import PATIENCE, outliving, wait_until
 
-TRAINING = {"network": "lean_unet", "batch_size": 64, "learning_rate": 0.002, "lr_schedule": "one_cycle", "epochs": 2}
-RUN = "constant-beta0.1-T20-lean_unet"
+NETWORK = '''"""A network that trains fast."""
+
+from torch import nn
+
+
+class Small(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.SiLU(), nn.Conv2d(8, 1, 3, padding=1))
+
+    def forward(self, z, time):
+        return self.layers(z) * time[:, None, None, None]
+'''
+TRAINING = {"network": "own_small:Small", "batch_size": 64, "learning_rate": 0.002, "lr_schedule": "one_cycle"}
+EPOCHS, STEPS = 6, 50  # of each epoch
+RUN = "constant-beta0.1-T20-own_small.Small"
 
 
 def write(folder: Path, text: str) -> Path:
@@ -200,10 +214,23 @@ def losses(output: Path) -> tuple[list[list[str]], dict]:
         return [row[:3] for row in csv.reader(file)], load(folder / "best.safetensors")[0]
 
 
-def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def small(tmp_path_factory, monkeypatch) -> None:
+    """The small network can be imported, here and in all processes that are started."""
+    folder = tmp_path_factory.mktemp("modules")
+    (folder / "own_small.py").write_text(NETWORK, encoding="utf-8")
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.delitem(sys.modules, "own_small", raising=False)
+
+
+def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(small, tmp_path, monkeypatch, capsys):
     """Killed in the middle of its training; then the weights are those of a training that was left alone."""
     monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path / "stopped"))
-    values = ", ".join(f"{name}: {value}" for name, value in TRAINING.items())
+    training = TRAINING | {"epochs": EPOCHS}
+    values = ", ".join(
+        f"{name}: '{value}'" if name == "network" else f"{name}: {value}" for name, value in training.items()
+    )
     text = f"experiments:\n  - {{beta: 0.1, T: 20, {values}}}\nnotebooks: {{02_training: }}\n"
     grid = write(tmp_path, text)
     stopped, alone = tmp_path / "stopped", tmp_path / "alone"
@@ -216,7 +243,7 @@ def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(tmp_path, monkeypatch,
     first.send_signal(signal.SIGKILL)
     first.communicate(timeout=PATIENCE)
     assert outliving(others) == []
-    assert 0 < load(state)[1]["step"] < 100
+    assert 0 < load(state)[1]["step"] < STEPS * EPOCHS
     assert not list(stopped.rglob("02_training.ipynb"))
     assert list(stopped.rglob("02_training.unfinished.ipynb"))
 
@@ -225,7 +252,7 @@ def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(tmp_path, monkeypatch,
     assert process.returncode == 0, text
     train = [sys.executable, "-m", "ddpm_utils", "train", "beta=0.1", "T=20", "dataset=mnist_5k"]
     environment = os.environ | {"DDPM_OUTPUT": str(alone), "OMP_NUM_THREADS": "1"}
-    subprocess.run(train + [f"{name}={value}" for name, value in TRAINING.items()], env=environment, check=True)
+    subprocess.run(train + [f"{name}={value}" for name, value in training.items()], env=environment, check=True)
     found, expected = (losses(folder) for folder in (stopped / "data" / "runs" / "grid" / RUN, alone))
     assert found[0] == expected[0]
     assert found[1].keys() == expected[1].keys()
@@ -265,17 +292,17 @@ def test_ctrl_c_stops_cleanly(grid, tmp_path):
     assert outliving(others) == []
 
 
-def test_one_failure_is_told_and_leaves_the_others_their_results(tmp_path, output, capsys):
+def test_one_failure_is_told_and_leaves_the_others_their_results(small, tmp_path, output, capsys):
     """The second experiment asks for batches larger than the data set."""
     grid = write(
         tmp_path,
-        "experiments:\n  - {beta: 0.1, T: 20, network: lean_unet, batch_size: [1600, 5000], epochs: 1}\n"
+        "experiments:\n  - {beta: 0.1, T: 20, network: 'own_small:Small', batch_size: [64, 5000], epochs: 1}\n"
         "notebooks:\n  02_training:\n  04_evaluation: {weights: run, calls: 2, samples: 20, images: 2}\n",
     )
     folder = output / "data" / "runs" / "grid"
     command = ["sweep", str(grid)]
     assert main([*command, "--only", "1"]) == 0
-    assert [row["experiment"] for row in rows_of(folder)] == [f"{RUN}-batch_size1600"]
+    assert [row["experiment"] for row in rows_of(folder)] == [f"{RUN}-batch_size64"]
     capsys.readouterr()
     assert main(command) == 1
     printed = capsys.readouterr().out
@@ -284,7 +311,7 @@ def test_one_failure_is_told_and_leaves_the_others_their_results(tmp_path, outpu
     assert failure in printed
     assert "ValueError: batch_size = 5000 is larger than the 3200 training images." in printed.partition(failure)[2]
     (row,) = rows_of(folder)
-    assert (float(row["beta"]), float(row["samples"]), int(row["batch_size"])) == (0.1, 20, 1600)
+    assert (float(row["beta"]), float(row["samples"]), int(row["batch_size"])) == (0.1, 20, 64)
     assert float(row["FID N(0, I)"]) > 0
     assert (folder / f"{RUN}-batch_size5000" / "02_training.failed.ipynb").exists()
 

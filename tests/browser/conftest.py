@@ -16,10 +16,12 @@ from typing import NamedTuple
 import nbformat
 import pytest
 from nbconvert.preprocessors import ClearOutputPreprocessor
+from nbformat import NotebookNode
 
 from ddpm_utils.batch.notebooks import numbered
 from ddpm_utils.commands import app_server, lab_server
 from ddpm_utils.system.places import output as project_output
+from tests.needed_cells import cells_for
 from tests.patience import PATIENCE, free_port, listens, wait_until
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -115,13 +117,23 @@ def port_of(process: subprocess.Popen, log: Path) -> int:
     return port
 
 
+def shows_a_panel(cell: NotebookNode) -> bool:
+    """Whether a cell's stored output is a widget."""
+    return any("application/vnd.jupyter.widget-view+json" in output.get("data", {}) for output in cell.outputs)
+
+
 @pytest.fixture(scope="session")
 def lab(chromium, tmp_path_factory) -> Iterator[Server]:
-    """JupyterLab on a copy of the notebooks, since it saves what it opens; without outputs, whose widgets are gone."""
+    """JupyterLab on a copy of the notebooks, since it saves what it opens; without outputs, whose widgets are gone.
+
+    Of the cells, only those that show a panel are there, and those that they need: nbval executes all of them.
+    """
     folder, token = tmp_path_factory.mktemp("lab"), secrets.token_hex(16)
     (folder / "notebooks").mkdir()
     for path in numbered():
-        notebook, _ = ClearOutputPreprocessor().preprocess(nbformat.read(path, as_version=4), {})
+        notebook = nbformat.read(path, as_version=4)
+        notebook.cells = cells_for(notebook.cells, lambda i, cells=notebook.cells: shows_a_panel(cells[i]))
+        notebook, _ = ClearOutputPreprocessor().preprocess(notebook, {})
         nbformat.write(notebook, folder / "notebooks" / path.name)
     for name, values in SETTINGS.items():
         path = folder / "config" / "lab" / "user-settings" / "@jupyterlab" / f"{name}.jupyterlab-settings"
