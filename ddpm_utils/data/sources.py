@@ -7,7 +7,7 @@ import struct
 import tempfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lazy_loader
 import numpy as np
@@ -132,7 +132,7 @@ def read(source: Source, found: dict[str, Path]) -> list[Tensor]:
     return [torch.from_numpy(np.array(array, dtype=np.uint8)) for array in arrays]
 
 
-def _read_usps(folder: Path, train: bool) -> "torchvision.datasets.USPS":
+def _read_usps(folder: Path, train: bool) -> Any:
     try:
         return torchvision.datasets.USPS(folder, train=train)
     except (OSError, EOFError, ValueError, IndexError) as error:

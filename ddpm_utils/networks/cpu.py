@@ -20,7 +20,8 @@ from ddpm_utils.system.files import fingerprint, read_json, write_json
 VARIABLE = "DDPM_CONVOLUTION"
 """The environment variable that chooses the form instead of a measurement: "direct" or "spectral"."""
 MEASURED = {"channels": 32, "size": 28, "kernel": 7, "batch": 16}  # the widest layer of the report's CNN
-ROUNDS, SECONDS = 5, 0.5  # of the measurement: it ends after so many rounds, or so much time
+STEADY, FEWEST = 2.0, 3  # the slowest round over the fastest, and rounds in time: otherwise the machine is busy
+ROUNDS, SECONDS = 5, 0.7  # of the measurement: it ends after so many rounds, or so much time
 
 M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4  # of glibc's malloc.h
 TRIM_THRESHOLD, TOP_PAD = 2**31 - 1, 2**26  # bytes; so many are asked of the system at a time
@@ -33,7 +34,8 @@ def convolution(threads: int | None = None) -> str:
 
     `DDPM_CONVOLUTION` decides, if it is set. Otherwise it is a measurement of less than a second, in training and
     without gradients, which is made once for each processor, number of threads and version of PyTorch, and kept in the
-    user's cache folder. "spectral" must be faster in both, so that no choice is slower than PyTorch's own.
+    user's cache folder. "spectral" must be faster in both, so that no choice is slower than PyTorch's own. A
+    measurement on a busy machine, whose rounds differ or are few, counts for this process only.
 
     Args:
         threads: that the networks will use; by default those of this process.
@@ -60,15 +62,17 @@ def _kept_choice(threads: int) -> str:
         found = read_json(path, "delete it")
         if found.get("form") in FORMS:
             return found["form"]
-    seconds = measure(threads)
+    rounds = measure(threads)
+    seconds = {name: min(values) for name, values in rounds.items()}
     faster = all(seconds[f"spectral, {work}"] < seconds[f"direct, {work}"] for work in ("training", "calls"))
     form = "spectral" if faster else "direct"
-    with contextlib.suppress(CheckpointError, OSError):
-        write_json(path, key | {"seconds": seconds, "form": form})
+    if all(len(values) >= FEWEST and max(values) <= STEADY * min(values) for values in rounds.values()):
+        with contextlib.suppress(CheckpointError, OSError):
+            write_json(path, key | {"seconds": seconds, "form": form})
     return form
 
 
-def measure(threads: int) -> dict[str, float]:
+def measure(threads: int) -> dict[str, list[float]]:
     """Time the widest 7×7 layer of the report's CNN in both forms, side by side.
 
     torch's global generator is not touched.
@@ -77,7 +81,7 @@ def measure(threads: int) -> dict[str, float]:
         threads: to use; afterwards the process has those that it had.
 
     Returns:
-        the fewest seconds of "direct, training", "spectral, training", "direct, calls", "spectral, calls".
+        the seconds of each round of "direct, training", "spectral, training", "direct, calls", "spectral, calls".
     """
     size, channels = MEASURED["size"], MEASURED["channels"]
     before = torch.get_num_threads()
@@ -99,7 +103,7 @@ def measure(threads: int) -> dict[str, float]:
                     break
     finally:
         torch.set_num_threads(before)
-    return {name: min(values) for name, values in seconds.items()}
+    return seconds
 
 
 def _run(form: str, work: str, x: Tensor) -> Callable[[], object]:

@@ -51,7 +51,7 @@ def test_inception_sees_three_channels_of_bytes(hub, tmp_path, monkeypatch):
         downloaded.append(url)
         Path(path).write_bytes(b"weights")
 
-    monkeypatch.setattr(metrics, "NoTrainInceptionV3", Network)
+    monkeypatch.setattr("torchmetrics.image.fid.NoTrainInceptionV3", Network)
     monkeypatch.setattr(torch.hub, "download_url_to_file", download)
     (tmp_path / "weights.pth").write_bytes(b"weights")
     (hub / "checkpoints").mkdir(parents=True)  # where others have been kept already

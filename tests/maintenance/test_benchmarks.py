@@ -7,6 +7,7 @@ import time
 import pandas as pd
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 
 from ddpm_utils.networks.cnn import CNN
 from ddpm_utils.networks.spectral import spectral_layers
@@ -161,8 +162,15 @@ def test_the_cuda_part_counts_and_compares(digits, monkeypatch):
     )
 
 
+@pytest.fixture
+def accelerators():
+    """What the test leaves in Accelerate's state of this process is forgotten: later trainings would be in bfloat16."""
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
 @pytest.mark.parametrize("form", ["float32", "bfloat16"])
-def test_cuda_runs_train_and_call_as_many_images_as_they_say(form, network_inputs, digits):
+def test_cuda_runs_train_and_call_as_many_images_as_they_say(form, network_inputs, digits, accelerators):
     images = digits.train.images[:8]  # more than the steps need: nothing is validated
     assert cuda.training_steps("cnn", "cpu", form, images, FEW)() == sum(network_inputs) == 2
     network_inputs.clear()

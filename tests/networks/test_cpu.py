@@ -19,8 +19,8 @@ def machine(monkeypatch, tmp_path):
     cpu._kept_choice.cache_clear()
     asked: list[int] = []
 
-    def find(*seconds: float) -> list[int]:
-        found = dict(zip(WORKS, seconds, strict=True))
+    def find(*seconds: float, slowest: float = 1.0, rounds: int = 3) -> list[int]:
+        found = {work: [value * slowest, *[value] * (rounds - 1)] for work, value in zip(WORKS, seconds, strict=True)}
         monkeypatch.setattr(cpu, "measure", lambda threads: asked.append(threads) or found)
         return asked
 
@@ -51,6 +51,17 @@ def test_is_measured_once_per_number_of_threads(machine, tmp_path):
     cpu._kept_choice.cache_clear()  # another process
     assert [cpu.convolution(threads) for threads in (1, 2, 3)] == ["spectral", "spectral", "direct"]
     assert asked == [1, 2, 3]
+
+
+@pytest.mark.parametrize("busy", [{"slowest": 2.1}, {"rounds": 2}], ids=str)
+def test_a_measurement_beside_other_work_is_not_kept(machine, tmp_path, busy):
+    asked = machine(1, 2, 1, 2, **busy)
+    assert [cpu.convolution(1), cpu.convolution(1)] == ["direct", "direct"]
+    assert asked == [1]  # once in each process
+    cpu._kept_choice.cache_clear()
+    machine(2, 1, 2, 1, slowest=1.9)
+    assert cpu.convolution(1) == "spectral"
+    assert len(list((tmp_path / "cache").iterdir())) == 1
 
 
 @pytest.mark.parametrize("what", ["processor", "torch"])
@@ -101,7 +112,7 @@ def test_a_measurement_leaves_no_trace():
     with torch.inference_mode():
         seconds = cpu.measure(1)
     assert set(seconds) == set(WORKS)
-    assert all(0 < value < 60 for value in seconds.values())
+    assert all(0 < value < 60 for values in seconds.values() for value in values)
     assert torch.get_num_threads() == threads
     assert torch.equal(torch.get_rng_state(), state)
 
