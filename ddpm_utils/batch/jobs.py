@@ -179,7 +179,8 @@ def find(job: Job) -> dict | None:
 def with_convolution(chains: Sequence[Chain], threads: int) -> list[Chain]:
     """Give all jobs one form of the 7×7 convolutions (see `networks.cpu`), so that no worker chooses another.
 
-    It is what `DDPM_CONVOLUTION` says, or else that of the jobs that are done, or else the faster one here.
+    `DDPM_CONVOLUTION` decides if it is set. Otherwise finished jobs decide: the sweep keeps their form. If there
+    are none, the faster form on this machine is used.
 
     Args:
         threads: of each experiment.

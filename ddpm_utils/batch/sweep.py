@@ -26,7 +26,7 @@ PAUSE = 20  # seconds for which results are not written again, per second that w
 EVALUATION = "04_evaluation"  # leaves the results
 ABOUT = ("experiment", "source", "protocol")  # of a row, told otherwise in a sweep's table
 SEALED = "results.json"  # all of it once more, sealed
-FEW_CALLS = 20  # of the main job: with the posterior variance, FID is within the interval of all 2,000 (see calls.csv)
+FEW_CALLS = 20  # of the main job; at low β the FID is then within the interval of all 2,000 steps (see calls.csv)
 FIRST_MINUTE = "first-minute"  # the run that the main job trains from scratch
 
 

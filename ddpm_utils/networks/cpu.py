@@ -51,11 +51,11 @@ def convolution(threads: int | None = None) -> str:
 
 @cache
 def _kept_choice(threads: int) -> str:
-    """The form that was measured on such a machine, now or before. A cache that cannot be used is done without."""
-    units = torch.backends.cpu.get_cpu_capability()
-    key = MEASURED | {"processor": processor(), "units": units, "threads": threads, "torch": torch.__version__}
+    """Return the form that was measured on such a machine, now or before. Without a usable cache, measure now."""
     import platformdirs  # here, since it is slow to import
 
+    units = torch.backends.cpu.get_cpu_capability()
+    key = MEASURED | {"processor": processor(), "units": units, "threads": threads, "torch": torch.__version__}
     folder = Path(platformdirs.user_cache_dir("ddpm-utils", appauthor=False))
     path = folder / f"convolution-{fingerprint(key)[:16]}.json"
     with contextlib.suppress(CheckpointError, OSError):
