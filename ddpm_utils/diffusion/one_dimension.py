@@ -139,7 +139,7 @@ class ScalarMixture:
         """log of the density at z, which broadcasts with the leading axes."""
         z = np.asarray(z, dtype=np.float64)[..., None]
         with np.errstate(divide="ignore"):  # a weight may round to 0
-            return logsumexp(log_normal(z, self.means, np.sqrt(self.variances)) + np.log(self.weights), axis=-1)
+            return np.logaddexp.reduce(log_normal(z, self.means, np.sqrt(self.variances)) + np.log(self.weights), axis=-1)
 
     @property
     def mean(self) -> Values:
