@@ -112,7 +112,7 @@ def reverse(sentence: str, png: bytes) -> None:
     """Notebooks 01 and 05: q(z_{t−1}) and the divergence of q(z_{t−1}|z_t) from its Gaussian, on a grid."""
     pattern = "β = #, α at t − 1 = #, z at t = #: mean #, deviation #, KL to a Gaussian # nats"
     beta, alpha, z, mean, deviation, divergence = numbers(pattern, sentence)
-    beta, grid = on_log_slider(beta), np.linspace(-8, 8, 200_001)
+    beta, grid = on_log_slider(beta), np.linspace(-8, 8, 40_001)
     width = np.sqrt(alpha * 0.05**2 + 1 - alpha)
     before = (normal(grid, -0.5 * alpha**0.5, width) + normal(grid, 0.5 * alpha**0.5, width)) / 2
     product = before * normal(z, np.sqrt(1 - beta) * grid, np.sqrt(beta))
@@ -288,7 +288,7 @@ def back_from(name: str, t: int, algorithm: str):
     labels = digits().test.labels
     x = digits().test.images[[int((labels == digit).nonzero()[0]) for digit in range(10)]]
     z, context = degrade(kind.process, x, t)
-    steps = visited(kind.process.T, 10, t)
+    steps = visited(kind.process.T, 6, t)
     answer, _ = restore(kind.load_decoder("shipped").network, kind.process, z, context, algorithm, steps=steps)
     return x, z, answer
 

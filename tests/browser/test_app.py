@@ -38,13 +38,13 @@ def test_every_panel(opened, output, screenshots, record_property):
     (noise,) = EXPERIMENT.objective.draw(checks.digits().test.images[:8], generator_for(0, "shown"))
     forward, reverse = PanelPage(opened, 0), PanelPage(opened, 1)
     exercise(forward, checks.forward, noise)
-    exercise(reverse, checks.reverse)
+    exercise(reverse, checks.reverse, drag=False)
     panels = {"forward": forward}
     finish(panels, screenshots, "app_1", record_property)
 
     open_tab(opened, "2 Training", panels=2)
     assert PanelPage(opened, 0).sentence.startswith("Not begun")
-    exercise(PanelPage(opened, 1), checks.estimates, EXPERIMENT)
+    exercise(PanelPage(opened, 1), checks.estimates, EXPERIMENT, drag=False)
     opened.screenshot(path=screenshots / "app_2.png")
     rest = {
         "3 Sampling": ("Heun", checks.trajectory, EXPERIMENT),
@@ -54,7 +54,7 @@ def test_every_panel(opened, output, screenshots, record_property):
     for title, (label, check, *arguments) in rest.items():
         open_tab(opened, title, panels=1)
         panel = PanelPage(opened, 0)
-        exercise(panel, check, *arguments)
+        exercise(panel, check, *arguments, drag=False)
         panel.choose(0, label)
         assert label in panel.sentence
         check(panel.sentence, panel.png, *arguments)
