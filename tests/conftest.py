@@ -1,6 +1,7 @@
 """What the tests share: shape annotations that are checked, data, folders and another implementation."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import jaxtyping
@@ -106,6 +107,14 @@ def output(tmp_path, monkeypatch) -> Path:
 def few(output, monkeypatch) -> None:
     """Every data set that this process loads has 64 digits to train on, and 300 to validate with."""
     monkeypatch.setattr(data, "load", load_few)
+
+
+@pytest.fixture(scope="module")
+def short_bootstrap() -> Iterator[None]:
+    """Intervals of the FID, which have tests of their own, are made of two resamples: a hundred take a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ddpm_utils.evaluation.metrics.RESAMPLES", 2)
+        yield
 
 
 @pytest.fixture(scope="session")

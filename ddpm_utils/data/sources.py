@@ -9,7 +9,6 @@ import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import lazy_loader
 import numpy as np
 import PIL.Image
 import torch
@@ -19,7 +18,6 @@ from ddpm_utils.system.errors import DataError
 from ddpm_utils.data.image_files import fit
 from ddpm_utils.shapes import SIZE
 
-torchvision = lazy_loader.load("torchvision")  # it takes two seconds, and is needed for downloads and USPS alone
 DOWNLOAD_TIMEOUT = 10  # seconds without an answer
 IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
 EMNIST, QMNIST = ("images-idx3-ubyte", "labels-idx1-ubyte"), ("images-idx3-ubyte", "labels-idx2-int")
@@ -133,6 +131,8 @@ def read(source: Source, found: dict[str, Path]) -> list[Tensor]:
 
 
 def _read_usps(folder: Path, train: bool) -> Any:
+    import torchvision.datasets  # here and below: it takes two seconds
+
     try:
         return torchvision.datasets.USPS(folder, train=train)
     except (OSError, EOFError, ValueError, IndexError) as error:
@@ -186,6 +186,8 @@ def download(source: Source, root: Path) -> None:
     Raises:
         RuntimeError, OSError: if it cannot be had.
     """
+    import torchvision.datasets
+
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:

@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
-import lazy_loader
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -18,12 +17,12 @@ from ddpm_utils.data.checks import check_counts, check_images
 from ddpm_utils.data.datasets import to_unit
 from ddpm_utils.shapes import Images
 
-piq = lazy_loader.load("piq")  # it imports torchvision, which takes seconds, as torchmetrics does
 Features = Float[Tensor, "n features"]
 RealFeatures = Float[Tensor, "m features"]
 INCEPTION_SHA256 = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"  # of its file, URL_INCEPTION_V3
 PROTOCOLS = ("corrected", "published")
 PUBLISHED_BATCH = 512  # the report's RMSE is the root of the mean over a batch of so many images
+RESAMPLES = 100  # of the fakes, for an interval of the FID
 
 
 def stretch(images: Images) -> Images:
@@ -68,6 +67,8 @@ def image_quality(restored: Images, target: Images, protocol: str = "corrected")
 
 def quality_of_each(restored: Images, target: Images, protocol: str = "corrected") -> dict[str, Float[Tensor, " n"]]:
     """RMSE, SSIM and PSNR of each image; arguments as for `image_quality`, RMSE per image by both protocols."""
+    import piq  # here, since it imports torchvision, which takes seconds, as torchmetrics does
+
     check_images(restored, "restored", overshoot=True)
     check_images(target, "target")
     if restored.shape != target.shape:
@@ -170,7 +171,9 @@ def fid(fake: Features, real: RealFeatures) -> float:
     return metric.compute().item()
 
 
-def fid_interval(fake: Features, real: RealFeatures, *, resamples: int = 100, seed: int = 0) -> tuple[float, float]:
+def fid_interval(
+    fake: Features, real: RealFeatures, *, resamples: int = RESAMPLES, seed: int = 0
+) -> tuple[float, float]:
     """A 95 % interval of the FID over the draw of the fakes: the basic bootstrap, floored at 0.
 
     Resampling repeats images, which raises every replicate's FID; the basic interval, 2·FID − quantile,
@@ -225,7 +228,7 @@ def fid_quality(fake: Features, real: RealFeatures, *, seed: int = 0) -> dict[st
     reference, other = real[:count], real[count : 2 * count]
     return {
         "FID": fid(fake, reference),
-        "FID interval": list(fid_interval(fake, reference, seed=seed)),
+        "FID interval": list(fid_interval(fake, reference, resamples=RESAMPLES, seed=seed)),
         "FID floor": fid(other, reference),
         "samples": count,
     }

@@ -15,6 +15,7 @@ from ddpm_utils.evaluation.restoration import beginnings, evaluate_restoration, 
 from ddpm_utils.training.experiments import RestorationExperiment
 
 COUNT = 20
+pytestmark = pytest.mark.usefixtures("short_bootstrap")
 
 
 class Solvable(Degradation):

@@ -12,6 +12,7 @@ from maintenance.records import decoders, restorations
 from maintenance.records.decoders import measure
 from maintenance.records.restorations import record_restoration
 
+pytestmark = pytest.mark.usefixtures("short_bootstrap")
 SMALL = {"images": 20, "calls": 2, "calls_of_new": 1}
 
 

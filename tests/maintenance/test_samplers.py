@@ -12,6 +12,8 @@ from ddpm_utils.training.experiments import PUBLISHED, Experiment
 from maintenance.records import samplers
 from maintenance.records.samplers import points_for, record_comparison, to_csv
 
+pytestmark = pytest.mark.usefixtures("short_bootstrap")
+
 
 @pytest.mark.parametrize("calls", [1, 2, 3, 10])
 @pytest.mark.parametrize("name", METHODS)
