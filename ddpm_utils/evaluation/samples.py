@@ -33,6 +33,7 @@ def reverse_steps(schedule: NoiseSchedule, dataset: Dataset, decoder: Decoder, s
     """
     few = schedule.subset(min(sizes.calls, schedule.T))
     seen = dataset.train.images
+    start = MatchedStart(seen, schedule)
     decoders: dict[str, tuple[Network, NoiseSchedule]] = {
         "exact": (ExactDecoder(seen[: sizes.exact], schedule), few),
         "affine": (AffineDecoder(seen, schedule), few),
@@ -48,7 +49,7 @@ def reverse_steps(schedule: NoiseSchedule, dataset: Dataset, decoder: Decoder, s
         for variance in VARIANCES:
             sigma = optimal if variance == "optimal" else variance
             row = {"decoder": name, "variance": variance, "calls": chain.T, "T": schedule.T}
-            rows.append(row | _quality(which, chain, sigma, dataset, sizes))
+            rows.append(row | _quality(which, chain, sigma, start, dataset, sizes))
     return rows
 
 
@@ -74,11 +75,15 @@ def shuffled_test(dataset: Dataset, count: int) -> Tensor:
 
 
 def _quality(
-    decoder: Network, chain: NoiseSchedule, variance: str | np.ndarray, dataset: Dataset, sizes: Sizes
+    decoder: Network,
+    chain: NoiseSchedule,
+    variance: str | np.ndarray,
+    start: MatchedStart,
+    dataset: Dataset,
+    sizes: Sizes,
 ) -> dict:
-    """FID of ancestral samples from the matched start, their distance to training images, and a few of them."""
+    """FID of ancestral samples from a start, their distance to training images, and a few of them."""
     classifier, _ = load_classifier()
-    start = MatchedStart(dataset.train.images, chain)
     images = sample(ancestral, decoder, chain, count=sizes.samples, seed=START_SEED, start=start, variance=variance)
     real = metrics.features(classifier.embed, shuffled_test(dataset, 2 * sizes.samples))
     distance, _ = nearest(images[:200].clamp(-0.5, 0.5), dataset.train.images)
@@ -149,12 +154,13 @@ def switches(schedule: NoiseSchedule, dataset: Dataset, decoder: Decoder, sizes:
     off = []
     for name, sampler in {"right": ancestral, "off by one": one_step_short}.items():
         images = draw(sampler, exact)
+        of_network = generated if sampler is ancestral else draw(sampler, decoder)
         origin = known[nearest(images, known)[1]]
         signal = (images * origin).mean() / origin.square().mean()
         off.append(
             {
                 "α": name,
-                "network FID": fid(draw(sampler, decoder)),
+                "network FID": fid(of_network),
                 "exact FID": fid(images),
                 "signal": signal.item(),
                 "noise left": (images - signal * origin).std().item(),
