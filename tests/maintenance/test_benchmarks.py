@@ -2,7 +2,6 @@
 
 import itertools
 import re
-import time
 
 import pandas as pd
 import pytest
@@ -16,23 +15,9 @@ from maintenance import report
 from maintenance.benchmarks import commands, cuda, loops, networks, samplers, speed
 from maintenance.benchmarks.race import Result, race, ratios, take_turns
 from maintenance.report import Section, Verdict
+from tests.maintenance.contenders import sleeper, unavailable
 
 WHOSE = ("ours", "diffusers")
-
-
-def sleeper(seconds: float):
-    """Sets up a run of two units."""
-
-    def run() -> int:
-        time.sleep(seconds)
-        return 2
-
-    return run
-
-
-def unavailable():
-    """A setup that fails."""
-    raise RuntimeError("no such library")
 
 
 def test_ratios():

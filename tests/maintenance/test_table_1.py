@@ -1,6 +1,7 @@
 """A run becomes what the project ships: float16 weights, results of just these, kept part by part."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -22,8 +23,21 @@ from maintenance.records.shipping import ledger_for
 from maintenance.records.table_1 import record, record_explanations
 from tests.few_digits import load_few
 
-TINY = {"beta": 0.3, "T": 4, "batch_size": 32, "epochs": 1}
+pytestmark = pytest.mark.usefixtures("short_bootstrap")
+TINY = {"beta": 0.3, "T": 4, "network": "lean_unet", "batch_size": 32, "epochs": 1}
 SMALL = {"samples": 20, "reconstructions": 6, "calls": 2, "full": 4, "repeats": 2}
+
+
+@pytest.fixture(scope="module")
+def fewer(digits) -> data.Dataset:
+    """Digits, with fewer to test on."""
+    return replace(digits, test=digits.test[:100])
+
+
+def load_fewer(name: str) -> data.Dataset:
+    """A few digits to train on, and to test on."""
+    few = load_few(name)
+    return replace(few, test=few.test[:100])
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +46,7 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DDPM_OUTPUT", str(folder))
-        patch.setattr(data, "load", load_few)
+        patch.setattr(data, "load", load_fewer)
         made = Experiment(**TINY)
         dataset = made.load_data()
         for _ in made.train(made.open_run(dataset), dataset):
@@ -41,8 +55,9 @@ def trained(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def experiment(trained, few, output, monkeypatch) -> Experiment:
+def experiment(trained, output, monkeypatch) -> Experiment:
     """With a run; what it ships goes to a folder of the test."""
+    monkeypatch.setattr(data, "load", load_fewer)
     shutil.copytree(trained, output, dirs_exist_ok=True)
     monkeypatch.setattr(Experiment, "shipped_folder", property(lambda self: output / "shipped"))
     return Experiment(**TINY)
@@ -112,23 +127,23 @@ def test_a_replacement_of_the_data_is_not_recorded(digits, monkeypatch):
         record(Experiment(dataset="mnist"))
 
 
-def test_the_difference_of_few_and_all_calls_is_paired(digits):
-    experiment = Experiment(beta=0.3, T=6)
+def test_the_difference_of_few_and_all_calls_is_paired(fewer):
+    experiment = Experiment(beta=0.3, T=6, network="lean_unet")
     decoder = Decoder(experiment.make_network().eval().requires_grad_(False), {}, "")
     sizes = {"samples": 20, "reconstructions": 5, "calls": 6, "full": 5}
-    found = evaluate(experiment, digits, decoder, **sizes)["reconstruction"]
+    found = evaluate(experiment, fewer, decoder, **sizes)["reconstruction"]
     assert found["few calls"]["corrected"] == found["all steps"]["corrected"]  # the same sampler at all T steps
     assert set(found["few − all"]["corrected"].values()) == {0.0}
-    found = evaluate(experiment, digits, decoder, **sizes | {"calls": 3})["reconstruction"]
+    found = evaluate(experiment, fewer, decoder, **sizes | {"calls": 3})["reconstruction"]
     difference = found["few calls"]["corrected"]["RMSE"] - found["all steps"]["corrected"]["RMSE"]
     assert found["few − all"]["corrected"]["RMSE"] == pytest.approx(difference, abs=1e-6)
 
 
-def test_the_matched_start_is_left_out_where_it_is_the_other(digits):
+def test_the_matched_start_is_left_out_where_it_is_the_other(fewer):
     for beta, starts in {0.99: ["standard"], 0.2: ["standard", "matched"]}.items():
-        experiment = Experiment(beta=beta, T=3)
+        experiment = Experiment(beta=beta, T=3, network="lean_unet")
         decoder = Decoder(experiment.make_network().eval().requires_grad_(False), {}, "")
-        found = evaluate(experiment, digits, decoder, samples=20, reconstructions=2, calls=3)
+        found = evaluate(experiment, fewer, decoder, samples=20, reconstructions=2, calls=3)
         assert list(found["distribution"]) == starts
 
 
