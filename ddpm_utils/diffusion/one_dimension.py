@@ -139,7 +139,8 @@ class ScalarMixture:
         """log of the density at z, which broadcasts with the leading axes."""
         z = np.asarray(z, dtype=np.float64)[..., None]
         with np.errstate(divide="ignore"):  # a weight may round to 0
-            return np.logaddexp.reduce(log_normal(z, self.means, np.sqrt(self.variances)) + np.log(self.weights), axis=-1)
+            of_each = log_normal(z, self.means, np.sqrt(self.variances)) + np.log(self.weights)
+        return np.logaddexp.reduce(of_each, axis=-1)
 
     @property
     def mean(self) -> Values:

@@ -22,7 +22,7 @@ from ddpm_utils.randomness import NOISE_SEED, RESTORE_SEED, START_SEED, Noise
 from ddpm_utils.system.files import compute_always, to_text
 from ddpm_utils.training.base import Decoder
 from ddpm_utils.training.experiments import Experiment
-from ddpm_utils.training.loop import mean_loss
+from ddpm_utils.training.objectives import mean_loss
 
 STARTS = ("standard", "matched")
 SHOWN = 16  # samples kept as a picture

@@ -2,5 +2,5 @@ from .base import SNAPSHOT_EPOCHS as SNAPSHOT_EPOCHS
 from .experiments import DEGRADATIONS as DEGRADATIONS
 from .experiments import LEAN as LEAN
 from .experiments import PUBLISHED as PUBLISHED
-from .loop import validate as validate
-from .loop import validation_steps as validation_steps
+from .objectives import validate as validate
+from .objectives import validation_steps as validation_steps

@@ -6,24 +6,22 @@ last state continues exactly as if it had not stopped, and any number of process
 
 import math
 import time
-from collections.abc import Callable, Generator
-from operator import itemgetter
+from collections.abc import Callable, Generator, Iterator
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
-from jaxtyping import Float, Int
-from torch import Tensor, nn
+from jaxtyping import Float
+from torch import Tensor
 
 from ddpm_utils.data.checks import check_images
 from ddpm_utils.randomness import generator_for
-from ddpm_utils.training.objectives import Objective
+from ddpm_utils.training.objectives import Objective, validate
 from ddpm_utils.training.run import EpochRecord, Run
 
-VALIDATION_CHUNK = 256  # images that share one draw of noise on the validation grid: fixed, whatever the batch
-EVALUATED = 128  # images at a time, so that validating takes no more memory than training
 SAVE_SECONDS = 30  # at most so much work is lost when a run is killed
 DIVERGED = 10  # times the first loss, or the loss of the answer 0, whichever is larger
 
@@ -88,31 +86,54 @@ def train(
     """
     accelerator = accelerator or Accelerator()
     steps = _steps_per_epoch(run, images, validation, batch_size, lr_schedule, accelerator)
-    take_step = _Stepper(run, objective, seed, accelerator, objective.loss_of_zero(images))
+    batches = _batches(images, objective, batch_size, seed, run.step, accelerator)
+    take_step = _Stepper(run, objective, batches, accelerator, objective.loss_of_zero(images))
+    take_step.network.train()
     saved = started = time.monotonic()
-    for epoch in range(run.step // steps + 1, epochs + 1):
-        order = torch.randperm(len(images), generator=generator_for(seed, "order", epoch))
-        take_step.network.train()
-        for batch in order[: steps * batch_size].split(batch_size)[run.step % steps :]:
-            factor = LEARNING_RATES[lr_schedule](run.step / (steps * epochs))
-            losses = {"train": take_step(images[batch], run.learning_rate * factor)}
-            if run.step % steps == 0:
-                losses["epoch_train"] = float(np.mean(run.epoch_losses))
-                validated = validate(run.network, objective, validation, seed=seed, accelerator=accelerator)
-                losses["validation"] = take_step.check(validated.mean().item(), "validation loss", run.step)
-                seconds, started = time.monotonic() - started, time.monotonic()
-                record = EpochRecord(epoch, losses["epoch_train"], losses["validation"], round(seconds, 1))
-                run.finish_epoch(record, write=accelerator.is_main_process)
-                saved = time.monotonic()
-            elif time.monotonic() - saved > SAVE_SECONDS and accelerator.is_main_process:
+    while run.step < steps * epochs:
+        factor = LEARNING_RATES[lr_schedule](run.step / (steps * epochs))
+        losses = {"train": take_step(run.learning_rate * factor)}
+        epoch = -(-run.step // steps)
+        if run.step % steps == 0:
+            losses["epoch_train"] = float(np.mean(run.epoch_losses))
+            validated = validate(run.network, objective, validation, seed=seed, accelerator=accelerator)
+            losses["validation"] = take_step.check(validated.mean().item(), "validation loss", run.step)
+            seconds, started = time.monotonic() - started, time.monotonic()
+            record = EpochRecord(epoch, losses["epoch_train"], losses["validation"], round(seconds, 1))
+            run.finish_epoch(record, write=accelerator.is_main_process)
+            saved = time.monotonic()
+        elif time.monotonic() - saved > SAVE_SECONDS and accelerator.is_main_process:
+            run.save()
+            saved = time.monotonic()
+        try:
+            yield Progress(epoch, run.step, losses)
+        except GeneratorExit:  # the caller has seen enough
+            if accelerator.is_main_process:
                 run.save()
-                saved = time.monotonic()
-            try:
-                yield Progress(epoch, run.step, losses)
-            except GeneratorExit:  # the caller has seen enough
-                if accelerator.is_main_process:
-                    run.save()
-                raise
+            raise
+
+
+def _batches(
+    images: Tensor, objective: Objective, batch_size: int, seed: int, first: int, accelerator: Accelerator
+) -> Iterator[list[Tensor]]:
+    """Yield this process's share of each batch without end: images, t, and the objective's noise, on the device.
+
+    The images lie on the device. The rest is drawn on the CPU for the whole batch: the numbers depend neither on the
+    device nor on the number of processes.
+
+    Args:
+        first: step of the first batch, from 0.
+    """
+    images, steps = images.to(accelerator.device), len(images) // batch_size
+    mine = slice(accelerator.process_index, None, accelerator.num_processes)
+    for step in count(first):
+        epoch, place = step // steps + 1, step % steps
+        if place == 0 or step == first:
+            order = torch.randperm(len(images), generator=generator_for(seed, "order", epoch))
+        x = images[order[place * batch_size : (place + 1) * batch_size].to(accelerator.device)]
+        generator = generator_for(seed, "step", step)
+        t = torch.randint(1, objective.T + 1, (batch_size,), generator=generator)
+        yield [value[mine].to(accelerator.device) for value in (x, t, *objective.draw(x, generator))]
 
 
 def _steps_per_epoch(
@@ -137,15 +158,19 @@ class _Stepper:
     """Take one optimisation step of a run at each call, and count it; each process takes its share of the batch.
 
     Args:
+        batches: see `_batches`.
         zero: the loss of the answer 0.
     """
 
-    def __init__(self, run: Run, objective: Objective, seed: int, accelerator: Accelerator, zero: float):
-        self.run, self.objective, self.seed, self.accelerator, self.zero = run, objective, seed, accelerator, zero
+    def __init__(
+        self, run: Run, objective: Objective, batches: Iterator[list[Tensor]], accelerator: Accelerator, zero: float
+    ):
+        self.run, self.objective, self.accelerator, self.zero = run, objective, accelerator, zero
+        self.batches, self.batch = batches, next(batches)
         self.network, self.optimizer = accelerator.prepare(run.network, run.optimizer)
 
-    def __call__(self, x: Float[Tensor, "batch 1 28 28"], learning_rate: float) -> float:
-        """Draw t and the objective's noise for the whole batch, and take one Adam step.
+    def __call__(self, learning_rate: float) -> float:
+        """Take one Adam step on the next batch.
 
         Returns:
             the batch's mean loss, over all processes.
@@ -154,18 +179,14 @@ class _Stepper:
             FloatingPointError: if it has diverged (see `check`).
         """
         run, accelerator = self.run, self.accelerator
-        generator = generator_for(self.seed, "step", run.step)
-        t = torch.randint(1, self.objective.T + 1, (len(x),), generator=generator)
-        drawn = self.objective.draw(x, generator)
-        mine = slice(accelerator.process_index, None, accelerator.num_processes)
-        share = [value[mine].to(accelerator.device) for value in (x, t, *drawn)]
         with accelerator.autocast():
-            loss = self.objective(self.network, *share).mean()
+            loss = self.objective(self.network, *self.batch).mean()
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate
         self.optimizer.zero_grad()
         accelerator.backward(loss)
         self.optimizer.step()
+        self.batch = next(self.batches)  # a GPU still computes this step: the loss, which waits for it, comes after
         value = self.check(accelerator.reduce(loss.detach(), "mean").item(), "loss", run.step + 1)
         run.step += 1
         run.epoch_losses.append(value)
@@ -189,51 +210,3 @@ class _Stepper:
             f"training diverged: the {what} became {value:.3g} at step {step}, while the answer 0 has {self.zero:.3g}: "
             f"lower learning_rate, which is {run.learning_rate:g}{kept}."
         )
-
-
-def validate(
-    network: nn.Module,
-    objective: Objective,
-    images: Float[Tensor, "n 1 28 28"],
-    *,
-    seed: int = 0,
-    accelerator: Accelerator | None = None,
-) -> Float[Tensor, " n"]:
-    """The loss of each image on a fixed grid: t spread evenly over 1…T, noise drawn from the seed.
-
-    The grid does not depend on the network, so that the losses of two epochs or networks differ by nothing else.
-
-    Args:
-        accelerator: shares the images between its processes, each of which gets all losses.
-    """
-    check_images(images, "images")
-    training = network.training
-    network.eval()
-    device = next(network.parameters()).device
-    t = validation_steps(len(images), objective.T, seed=seed)
-    index, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
-    losses = []
-    for chunk in range(index, math.ceil(len(images) / VALIDATION_CHUNK), processes):
-        part = slice(chunk * VALIDATION_CHUNK, (chunk + 1) * VALIDATION_CHUNK)
-        drawn = objective.draw(images[part], generator_for(seed, "validation", chunk))
-        for few in zip(*(value.split(EVALUATED) for value in (images[part], t[part], *drawn)), strict=True):
-            with torch.inference_mode():
-                losses.append((chunk, objective(network, *(value.to(device) for value in few)).cpu()))
-    network.train(training)
-    if accelerator:  # not in inference mode, which PyTorch 2.5 cannot gather in
-        losses = sorted(gather_object(losses), key=itemgetter(0))  # those of one chunk stay in order
-    return torch.cat([some for _, some in losses])
-
-
-def mean_loss(
-    network: nn.Module, objective: Objective, images: Float[Tensor, "n 1 28 28"], *, seed: int = 0
-) -> tuple[float, float]:
-    """The mean of `validate`'s losses, and its standard error over the images."""
-    losses = validate(network, objective, images, seed=seed)
-    return losses.mean().item(), (losses.std() / len(losses) ** 0.5).item()
-
-
-def validation_steps(count: int, T: int, *, seed: int = 0) -> Int[Tensor, " count"]:
-    """The t of each image on the validation grid: spread evenly over 1…T, in an order drawn from the seed."""
-    t = 1 + torch.arange(count) * T // count
-    return t[torch.randperm(count, generator=generator_for(seed, "validation t"))]

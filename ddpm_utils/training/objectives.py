@@ -1,17 +1,25 @@
-"""What a network is trained for: to estimate the noise (hot), or the clean image (cold)."""
+"""What a network is trained for: to estimate the noise (hot), or the clean image (cold); its loss on a fixed grid."""
 
+import math
+from operator import itemgetter
 from typing import Any, Protocol, runtime_checkable
 
 import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from ddpm_utils.cold.degradations import Degradation
+from ddpm_utils.data.checks import check_images
 from ddpm_utils.diffusion.forward import diffuse
 from ddpm_utils.diffusion.schedules import NoiseSchedule, gather
+from ddpm_utils.randomness import generator_for
 from ddpm_utils.shapes import Images, Network
 
 LARGEST_SIGMA = 1000
+VALIDATION_CHUNK = 256  # images that share one draw of noise on the validation grid: fixed, whatever the batch
+EVALUATED = 128  # images at a time, so that validating takes no more memory than training
 
 
 @runtime_checkable
@@ -103,3 +111,51 @@ def check(norm: int = 2, sigma: float = 0.0) -> None:
         raise ValueError(f"norm must be 1 or 2, not {norm!r}.")
     if not 0 <= sigma <= LARGEST_SIGMA:
         raise ValueError(f"sigma must be a number from 0 to {LARGEST_SIGMA}, not {sigma!r}.")
+
+
+def validate(
+    network: nn.Module,
+    objective: Objective,
+    images: Float[Tensor, "n 1 28 28"],
+    *,
+    seed: int = 0,
+    accelerator: Accelerator | None = None,
+) -> Float[Tensor, " n"]:
+    """The loss of each image on a fixed grid: t spread evenly over 1…T, noise drawn from the seed.
+
+    The grid does not depend on the network, so that the losses of two epochs or networks differ by nothing else.
+
+    Args:
+        accelerator: shares the images between its processes, each of which gets all losses.
+    """
+    check_images(images, "images")
+    training = network.training
+    network.eval()
+    device = next(network.parameters()).device
+    t = validation_steps(len(images), objective.T, seed=seed)
+    index, processes = (accelerator.process_index, accelerator.num_processes) if accelerator else (0, 1)
+    losses = []
+    for chunk in range(index, math.ceil(len(images) / VALIDATION_CHUNK), processes):
+        part = slice(chunk * VALIDATION_CHUNK, (chunk + 1) * VALIDATION_CHUNK)
+        drawn = objective.draw(images[part], generator_for(seed, "validation", chunk))
+        for few in zip(*(value.split(EVALUATED) for value in (images[part], t[part], *drawn)), strict=True):
+            with torch.inference_mode():
+                losses.append((chunk, objective(network, *(value.to(device) for value in few)).cpu()))
+    network.train(training)
+    if accelerator:  # not in inference mode, which PyTorch 2.5 cannot gather in
+        losses = sorted(gather_object(losses), key=itemgetter(0))  # those of one chunk stay in order
+    return torch.cat([some for _, some in losses])
+
+
+def mean_loss(
+    network: nn.Module, objective: Objective, images: Float[Tensor, "n 1 28 28"], *, seed: int = 0
+) -> tuple[float, float]:
+    """The mean of `validate`'s losses, and its standard error over the images."""
+    losses = validate(network, objective, images, seed=seed)
+    return losses.mean().item(), (losses.std() / len(losses) ** 0.5).item()
+
+
+def validation_steps(count: int, T: int, *, seed: int = 0) -> Int[Tensor, " count"]:
+    """The t of each image on the validation grid: spread evenly over 1…T, in an order drawn from the seed."""
+    t = 1 + torch.arange(count) * T // count
+    return t[torch.randperm(count, generator=generator_for(seed, "validation t"))]

@@ -22,7 +22,7 @@ from ddpm_utils.randomness import START_SEED
 from ddpm_utils.system.files import to_text, write_json
 from ddpm_utils.training.base import Decoder
 from ddpm_utils.training.experiments import Experiment
-from ddpm_utils.training.loop import validate, validation_steps
+from ddpm_utils.training.objectives import validate, validation_steps
 from ddpm_utils.training.run import read_history
 from maintenance.records.shipping import ledger_for, minutes_alone, named_data, require_finished, ship_weights
 

@@ -17,7 +17,8 @@ from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.evaluation import losses, metrics, neighbours, samples, sight
 from ddpm_utils.lab.images import NoisyDigits
 from ddpm_utils.plots.images import image_table, mosaics
-from ddpm_utils.training.loop import mean_loss, train, validate
+from ddpm_utils.training.loop import train
+from ddpm_utils.training.objectives import mean_loss, validate
 from ddpm_utils.training.objectives import NoisePrediction
 from ddpm_utils.training.run import Run
 

@@ -10,8 +10,8 @@ from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.lab.training import LiveTraining
 from ddpm_utils.training import loop
 from ddpm_utils.training.experiments import Experiment
-from ddpm_utils.training.loop import train, validate
-from ddpm_utils.training.objectives import NoisePrediction, Restoration
+from ddpm_utils.training.loop import train
+from ddpm_utils.training.objectives import NoisePrediction, Restoration, validate
 from ddpm_utils.training.run import Run
 from tests.few_digits import load_few
 

@@ -12,8 +12,8 @@ from ddpm_utils.networks.spectral import use_convolution, with_spectral_convolut
 from ddpm_utils.system import files
 from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.training import loop
-from ddpm_utils.training.loop import train, validate
-from ddpm_utils.training.objectives import NoisePrediction, Restoration
+from ddpm_utils.training.loop import train
+from ddpm_utils.training.objectives import NoisePrediction, Restoration, validate
 from ddpm_utils.training.run import EpochRecord, Run
 
 SCHEDULE = constant(beta=0.1, T=20)
@@ -182,7 +182,7 @@ def test_every_image_is_drawn_at_most_once_per_epoch(images, validation):
             return super().draw(x, generator)
 
     go(Run(Tiny()), numbered, validation, objective=Recording(SCHEDULE), epochs=2)
-    first, second = seen[:32], seen[32:]
+    first, second = seen[:32], seen[32:64]  # and the first batch of a third epoch
     assert len(set(first)) == len(set(second)) == 32
     assert first != second
 
