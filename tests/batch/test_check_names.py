@@ -81,10 +81,10 @@ def write(path: Path) -> Path:
     return path
 
 
-def execute(path: Path, parameters: dict, target: Path | None = None) -> None:
-    """As `papermill path target -p …` does."""
-    options = {"kernel_name": "python3", "progress_bar": False}
-    papermill.execute_notebook(str(path), str(target or path.with_suffix(".done.ipynb")), parameters, **options)
+def prepared(path: Path, parameters: dict | None) -> list[str]:
+    """IPython's `In` at the check of what papermill makes of a notebook and parameters; `path` becomes it."""
+    notebook = papermill.execute_notebook(str(path), str(path), parameters, kernel_name="python3", prepare_only=True)
+    return ["", *(cell.source for cell in notebook.cells if cell.source != "print('reach' + 'ed')")]
 
 
 def test_papermill_stops_at_an_unknown_name(tmp_path):
@@ -93,13 +93,20 @@ def test_papermill_stops_at_an_unknown_name(tmp_path):
     done = path.with_suffix(".done.ipynb")
     file = tmp_path / "parameters.yaml"
     file.write_text("beta: 0.1\nbetta: 0.2\n", encoding="utf-8")
+    given = papermill.iorw.read_yaml_file(str(file))
     with pytest.raises(papermill.PapermillExecutionError, match=r"'betta' in 02_training; .*Did you mean 'beta'\?"):
-        execute(path, papermill.iorw.read_yaml_file(str(file)))
+        papermill.execute_notebook(str(path), str(done), given, kernel_name="python3", progress_bar=False)
     assert "reached" not in done.read_text(encoding="utf-8")
-    execute(done, {"beta": 0.1}, done)  # papermill replaces the cell that it has added
-    assert "reached" in done.read_text(encoding="utf-8")
+
+    left = prepared(done, None)
+    assert any("betta = 0.2" in cell for cell in left)
+    with pytest.raises(ParameterError, match="no parameter 'betta' in 02_training"):
+        check_names(NOTEBOOK, left)
+    again = prepared(done, {"beta": 0.1})
+    assert not any("betta" in cell for cell in again), "papermill replaces the cell that it has added"
+    check_names(NOTEBOOK, again)
     notebook = nbformat.read(done, as_version=4)
     notebook.cells.insert(3, new_code_cell("# Parameters\nepoch = 3\n", metadata={"tags": ["injected-parameters"]}))
     nbformat.write(notebook, done)
-    with pytest.raises(papermill.PapermillExecutionError, match="no parameter 'epoch' in 02_training"):
-        papermill.execute_notebook(str(done), str(done), kernel_name="python3", progress_bar=False)
+    with pytest.raises(ParameterError, match="no parameter 'epoch' in 02_training"):
+        check_names(NOTEBOOK, prepared(done, None))
