@@ -1,9 +1,10 @@
 """Where chains run: failures stay where they happen, and a worker that is killed takes nothing with it."""
 
-import re
+import os
 import signal
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import psutil
 import pytest
@@ -11,12 +12,34 @@ from distributed import Client, LocalCluster
 
 from ddpm_utils.batch.engines import on_dask, on_processes
 from ddpm_utils.batch.jobs import Job, find
+from tests import light_notebooks
+from tests.dying import dies
 from tests.patience import PATIENCE, outliving
+
+CELLS = ("shown, gate = 3, ''", "if gate:\n    open(gate).close()", "assert shown < 99, shown")
+"""The second waits until somebody opens the gate, a named pipe. papermill adds a cell before it."""
+AT_THE_GATE = 3
+
+
+@pytest.fixture(autouse=True)
+def light(tmp_path, monkeypatch):
+    """All chains execute `CELLS`."""
+    light_notebooks.write(tmp_path / "light", "01_forward_process", *CELLS)
+    light_notebooks.use(tmp_path / "light", monkeypatch)
+
+
+@pytest.fixture
+def gate(tmp_path) -> Path:
+    """What a notebook waits at."""
+    os.mkfifo(tmp_path / "gate")
+    return tmp_path / "gate"
 
 
 def chain(folder: Path, **parameters) -> list[Job]:
-    """One notebook, the fastest."""
-    return [Job("01_forward_process", {"beta": 0.1, "T": 3} | parameters, folder, folder, {"beta": 0.1, "T": 3})]
+    """One notebook."""
+    experiment = {"beta": 0.1, "T": 3, "dataset": "mnist_5k"}
+    parameters = {name: str(value) if name == "gate" else value for name, value in parameters.items()}
+    return [light_notebooks.LightJob("01_forward_process", parameters, folder, folder, experiment)]
 
 
 def kernels() -> dict[str, psutil.Process]:
@@ -29,9 +52,9 @@ def kernels() -> dict[str, psutil.Process]:
     return found
 
 
-@pytest.mark.parametrize(("engine", "workers"), [(on_processes, 2), (on_dask, 4)])
-def test_a_failure_and_a_killed_worker_stay_where_they_are(engine, workers, tmp_path):
-    bad, good = chain(tmp_path / "bad", shown=99), chain(tmp_path / "good")
+@pytest.mark.parametrize(("engine", "workers"), [(on_processes, 2), (on_dask, 3)])
+def test_a_failure_and_a_killed_worker_stay_where_they_are(engine, workers, gate, tmp_path):
+    bad, good = chain(tmp_path / "bad", shown=99), chain(tmp_path / "good", gate=gate)
     others = [chain(tmp_path / f"other {number}") for number in range(workers - 2)]
     ended, killed = {}, []
     with closing(engine([bad, good, *others], workers)) as events:
@@ -39,40 +62,39 @@ def test_a_failure_and_a_killed_worker_stay_where_they_are(engine, workers, tmp_
             if event.state != "running":
                 assert event.experiment not in ended, "an experiment ends once"
                 ended[event.experiment] = event
-            elif event.experiment == "good" and not killed:  # at its first cell: it cannot have ended yet
-                killed.append(kernels()["good"].parent())
-                killed[0].send_signal(signal.SIGKILL)
+            elif event.experiment == "good" and event.cell == AT_THE_GATE:
+                if killed:
+                    gate.write_bytes(b"")
+                else:
+                    kernel = kernels()["good"]
+                    killed.append(kernel.parent())
+                    killed[0].send_signal(signal.SIGKILL)
+                    assert outliving([kernel]) == []
     assert killed
     assert ended["bad"].state == "failed"
-    assert ended["bad"].message == "cell [4]: ParameterError: shown must be an integer from 1 to 12, not 99."
+    assert ended["bad"].message == "cell [4]: AssertionError: 99"
     assert all(ended[one[0].folder.name].state == "done" and find(one[0]) for one in (good, *others))
     assert (tmp_path / "bad" / "01_forward_process.failed.ipynb").exists()
     assert not find(bad[0])
 
 
-def test_a_chain_that_kills_every_worker_is_given_up(tmp_path):
-    ended, killed = [], set()
-    with closing(on_processes([chain(tmp_path / "one")], 1)) as events:
-        for event in events:
-            if event.state != "running":
-                ended.append(event.message)
-            elif event.cell == 1:
-                worker = kernels()["one"].parent()
-                killed.add(worker.pid)
-                worker.send_signal(signal.SIGKILL)
-    assert len(killed) == 3
-    assert len(ended) == 1
-    assert re.fullmatch(r"cell \d+ of \d+: its process ended with exit status -9, 3 times.", ended[0])
+def test_a_chain_that_kills_every_worker_is_given_up(unchecked, monkeypatch):
+    """The processes are real, but execute nothing."""
+    monkeypatch.setattr("ddpm_utils.batch.engines._work", dies)
+    with closing(on_processes([[SimpleNamespace(folder=Path("one"))]], 1)) as events:
+        told = list(events)
+    assert [event.state for event in told] == ["running"] * 6 + ["failed"]
+    assert told[-1].message == "cell 2 of 9: its process ended with exit status -9, 3 times."
 
 
-def test_stopping_leaves_no_process_behind(tmp_path):
-    with closing(on_processes([chain(tmp_path / "one")], threads=2)) as events:
+def test_stopping_leaves_no_process_behind(gate, tmp_path):
+    with closing(on_processes([chain(tmp_path / "one", gate=gate)], threads=2)) as events:
         next(events)
         kernel = kernels()["one"]
         assert kernel.environ()["OMP_NUM_THREADS"] == "2"
         assert "GLIBC_TUNABLES" in kernel.environ()  # it keeps freed memory
     assert outliving([kernel]) == []
-    assert not find(chain(tmp_path / "one")[0])
+    assert not find(chain(tmp_path / "one", gate=gate)[0])
 
 
 def test_threads_do_not_depend_on_the_workers(tmp_path, monkeypatch):
@@ -106,13 +128,16 @@ def test_dask_without_a_scheduler_is_refused(monkeypatch):
         next(on_dask([], scheduler="tcp://127.0.0.1:9"))
 
 
-def test_a_sweep_that_ends_leaves_a_running_cluster_to_others(tmp_path):
+def test_a_sweep_that_ends_leaves_a_running_cluster_to_others(gate, tmp_path):
     """Its tasks stop at the end of their cell, and their kernels with them; the cluster goes on."""
+    job = chain(tmp_path / "one", gate=gate)
     with LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as cluster:
-        with closing(on_dask([chain(tmp_path / "one")], scheduler=cluster.scheduler_address)) as events:
-            next(events)
+        with closing(on_dask([job], scheduler=cluster.scheduler_address)) as events:
+            while next(events).cell < AT_THE_GATE:
+                pass
             kernel = kernels()["one"]
+        gate.write_bytes(b"")
         assert outliving([kernel]) == []
-        assert not find(chain(tmp_path / "one")[0])
+        assert not find(job[0])
         with Client(cluster) as client:
             assert client.submit(sum, [1, 2]).result(timeout=PATIENCE) == 3
