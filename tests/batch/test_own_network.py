@@ -20,6 +20,7 @@ from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.system.places import PROJECT
 from ddpm_utils.training.experiments import Experiment, RestorationExperiment
 from ddpm_utils.training.parameters import ParameterError
+from tests import light_notebooks
 
 NETWORK = '''"""A network of one layer."""
 
@@ -214,9 +215,12 @@ def test_the_command_finds_it_in_the_current_folder(module, output, capsys, monk
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_a_kernel_finds_it_in_the_current_folder(module, output, monkeypatch):
+def test_a_kernel_finds_it_in_the_current_folder(module, output, tmp_path, monkeypatch):
+    light_notebooks.write_needed(tmp_path / "light", "02_training", more="print(type(experiment.make_network()))")
+    light_notebooks.use(tmp_path / "light", monkeypatch)
     monkeypatch.chdir(module.parent)
     monkeypatch.setenv("PYTHONPATH", str(PROJECT))
-    values = VALUES | {"batch_size": 1600, "dataset": "mnist_5k"}
-    event = execute(Job("02_training", values, output / "one", output), 1)
+    job = Job("02_training", VALUES | {"dataset": "mnist_5k"}, output / "one", output)
+    event = execute(job, 1)
     assert event.state == "done", event.message
+    assert "<class 'own_network.Tiny'>" in job.target.read_text(encoding="utf-8")
