@@ -6,6 +6,7 @@ divides it by its size, rounding errors included, and a few weights differ by a 
 rate being 2e-3); the tests allow a tenth. A wrong share of the batch shows in the loss's second or third digit.
 """
 
+import json
 import os
 import re
 import shutil
@@ -19,7 +20,7 @@ import torch
 from accelerate.state import AcceleratorState
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from ddpm_utils import checkpoints
+from ddpm_utils import checkpoints, data
 from ddpm_utils.__main__ import main
 from ddpm_utils.networks.unets import LeanUNet
 from ddpm_utils.system.locks import locked
@@ -31,6 +32,7 @@ from tests.few_digits import load_few
 from tests.patience import PATIENCE, free_port
 
 ON_FEW_DIGITS = str(Path(__file__).parents[1] / "few_digits.py")
+TOGETHER = str(Path(__file__).with_name("together.py"))
 CHOSEN = {"beta": 0.1, "T": 20, "dataset": "mnist_5k", "batch_size": 16, "learning_rate": 2e-3}  # 4 steps an epoch
 OF_LOSSES = {"rtol": 1e-5, "atol": 0.0}
 OF_WEIGHTS = {"rtol": 1e-3, "atol": 2e-4}
@@ -59,12 +61,12 @@ def launch(output: Path, *command: str) -> str:
     return done.stdout
 
 
-def fail_together(output: Path, *command: str) -> list[str]:
-    """Run a script that fails in two processes, with nothing beside them that would stop the other; returns stderr."""
+def run_together(output: Path, commands: dict[str, list[str]]) -> list[dict[str, dict]]:
+    """Run commands in two processes, with nothing beside them that would stop the other; returns what each tells."""
     shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
     started = [
         subprocess.Popen(
-            [sys.executable, *command],
+            [sys.executable, TOGETHER, str(output), json.dumps(commands)],
             env=environment(output, **shared, RANK=rank, LOCAL_RANK=rank),
             stderr=subprocess.PIPE,
             encoding="utf-8",
@@ -77,8 +79,9 @@ def fail_together(output: Path, *command: str) -> list[str]:
     finally:
         for process in started:
             process.kill()
-    assert [process.returncode for process in started] == [1, 1], errors
-    return errors
+    assert [process.returncode for process in started] == [0, 0], errors
+    assert errors[1] == ""
+    return [json.loads((output / f"{rank}.json").read_text(encoding="utf-8")) for rank in (0, 1)]
 
 
 def folder_of(network: str, **others) -> Path:
@@ -107,8 +110,50 @@ def assert_same_training(folder: Path, other: Path, steps: int) -> None:
 # Two processes
 
 
-def test_two_processes_train_as_one_does_and_one_goes_on(few, output):
-    printed = launch(output, ON_FEW_DIGITS, *arguments("lean_unet", 1, run_name="two"))
+def spoil(last: Path) -> None:
+    """Make one of a run's weights undefined, as if it had been so when it was saved."""
+    tensors, description = checkpoints.load(last)
+    tensors["network.leave.bias"][0] = float("nan")
+    network = LeanUNet()
+    network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
+    checkpoints.save(last, tensors, description | {"probe": checkpoints.probe(network)})
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory) -> dict:
+    """What two processes make of commands, the last of which succeeds, and what is in the folders of the others."""
+    output = tmp_path_factory.mktemp("together")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DDPM_OUTPUT", str(output))
+        patch.setattr(data, "load", load_few)
+        assert main(arguments("lean_unet", 1, run_name="spoiled")) == 0
+        last, used = (folder_of("lean_unet", run_name=name) for name in ("spoiled", "used"))
+        spoil(last / "last.safetensors")
+        before = (last / "last.safetensors").read_bytes()
+        commands = {
+            "cannot be shared": ["train", "dataset=mnist_5k", "batch_size=15"],
+            "in use": arguments("lean_unet", 1, run_name="used"),
+            "not finite": arguments("lean_unet", 2, run_name="spoiled"),
+            "trained": arguments("lean_unet", 1, run_name="two"),
+        }
+        with locked(used):
+            processes = run_together(output, commands)
+            left = sorted(path.name for path in used.iterdir())
+    found = {name: [process[name] for process in processes] for name in commands}
+    return found | {"output": output, "used": left, "untouched": (last / "last.safetensors").read_bytes() == before}
+
+
+def errors_of_both(told: list[dict]) -> tuple[str, str]:
+    """What two processes that failed printed to stderr."""
+    assert [one["status"] for one in told] == [1, 1]
+    first, second = (one["errors"] for one in told)
+    return first, second
+
+
+def test_two_processes_train_as_one_does_and_one_goes_on(together, few, monkeypatch):
+    monkeypatch.setenv("DDPM_OUTPUT", str(together["output"]))
+    assert [told["status"] for told in together["trained"]] == [0, 0]
+    printed = "".join(told["output"] for told in together["trained"])
     assert "Processes: 2, device: cpu." in printed
     assert printed.count("Run folder") == printed.count("epoch 1") == 1
     assert main(arguments("lean_unet", 1, run_name="one")) == 0
@@ -121,44 +166,36 @@ def test_two_processes_train_as_one_does_and_one_goes_on(few, output):
     assert_same_training(one, two, steps=8)
 
 
-def test_two_processes_go_on_from_one(few, output):
+def test_launched_processes_go_on_from_one(few, output):
     """With the report's CNN: spectral convolutions, for which each process has just enough images."""
     assert main(arguments("cnn", 1)) == 0
     shutil.copytree(folder_of("cnn"), folder_of("cnn", run_name="two"))
     assert main(arguments("cnn", 2)) == 0
-    launch(output, ON_FEW_DIGITS, *arguments("cnn", 2, run_name="two"))
+    printed = launch(output, ON_FEW_DIGITS, *arguments("cnn", 2, run_name="two"))
+    assert "Processes: 2, device: cpu." in printed
+    assert printed.count("Run folder") == printed.count("epoch 2") == 1
     assert_same_training(folder_of("cnn"), folder_of("cnn", run_name="two"), steps=8)
 
 
-def test_a_loss_that_is_not_finite_ends_both(few, output):
-    assert main(arguments("lean_unet", 1)) == 0
-    last = folder_of("lean_unet") / "last.safetensors"
-    tensors, description = checkpoints.load(last)
-    tensors["network.leave.bias"][0] = float("nan")
-    network = LeanUNet()
-    network.load_state_dict({n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")})
-    checkpoints.save(last, tensors, description | {"probe": checkpoints.probe(network)})
-    before = last.read_bytes()
-    first, second = fail_together(output, ON_FEW_DIGITS, *arguments("lean_unet", 2))
+def test_a_loss_that_is_not_finite_ends_both(together):
+    first, second = errors_of_both(together["not finite"])
     assert first.splitlines()[-1].startswith(
         "ddpm: training diverged: the loss became nan at step 5, while the answer 0"
     )
     assert second == ""
-    assert last.read_bytes() == before
+    assert together["untouched"]
 
 
-def test_a_run_in_use_ends_both(few, output):
+def test_a_run_in_use_ends_both(together):
     """The main process alone takes the lock; the other one must not wait for it for ever."""
-    folder = folder_of("lean_unet")
-    with locked(folder):
-        first, second = fail_together(output, ON_FEW_DIGITS, *arguments("lean_unet", 1))
-        assert sorted(path.name for path in folder.iterdir()) == [".lock", ".lock.json"]
+    first, second = errors_of_both(together["in use"])
+    assert together["used"] == [".lock", ".lock.json"]
     assert re.search(rf"^ddpm: .* is in use by .*\(process {os.getpid()}, since .*$", first, re.MULTILINE)
     assert "in use" not in second
 
 
-def test_a_batch_that_cannot_be_shared_ends_both(output):
-    first, second = fail_together(output, "-m", "ddpm_utils", "train", "dataset=mnist_5k", "batch_size=15")
+def test_a_batch_that_cannot_be_shared_ends_both(together):
+    first, second = errors_of_both(together["cannot be shared"])
     assert first.splitlines()[-1] == "ddpm: batch_size = 15 is no multiple of 2 processes."
     assert second == ""
 
