@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 import zipfile
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,19 @@ from ddpm_utils.system.places import PROJECT
 
 LAB = """
 from ddpm_utils import commands
+from ddpm_utils.__main__ import main
 commands.subprocess.call = lambda command, env, cwd: print(cwd, env["DDPM_OUTPUT"])
 commands.lab()
+main(["sweep", "grids/beta_T.yaml", "--dry-run"])
+"""
+TRAIN = """
+import sys
+from dataclasses import replace
+from ddpm_utils import data
+load = data.load
+data.load = lambda name: replace(load(name), train=load(name).train[:64], validation=load(name).validation[:64])
+from ddpm_utils.__main__ import main
+sys.exit(main())
 """
 
 
@@ -80,17 +92,18 @@ def test_ten_lines_run_and_write_nothing(python, unpacked, tmp_path):
 
 
 def test_trains_below_the_current_folder(python, tmp_path):
-    few = ["dataset=mnist_5k", "T=20", "network=lean_unet", "batch_size=1600", "epochs=1"]
-    assert "Run folder: data/runs/constant-beta0.001-T20-lean_unet/" in python("-m", "ddpm_utils", "train", *few)
+    few = ["dataset=mnist_5k", "T=20", "network=lean_unet", "batch_size=64", "epochs=1"]
+    assert "Run folder: data/runs/constant-beta0.001-T20-lean_unet/" in python("-c", TRAIN, "train", *few)
     assert any(name.endswith("best.safetensors") for name in files(tmp_path / "work" / "data" / "runs"))
     assert [path.name for path in (tmp_path / "work").iterdir()] == ["data"]
 
 
 def test_lab_and_the_projects_grids_are_there(python, unpacked, tmp_path):
     elsewhere = tmp_path / "elsewhere"
-    assert python("-c", LAB, DDPM_OUTPUT=str(elsewhere)).split() == [str(elsewhere / "data/runs/lab"), str(elsewhere)]
+    folders, *planned = python("-c", LAB, DDPM_OUTPUT=str(elsewhere)).splitlines()
+    assert folders == f"{elsewhere / 'data/runs/lab'} {elsewhere}"
     copies = {path.name for path in (elsewhere / "data" / "runs" / "lab").iterdir()}
     assert copies >= {path.name for path in (unpacked / "ddpm_utils" / "resources" / "notebooks").iterdir()}
-    planned = python("-m", "ddpm_utils", "sweep", "grids/beta_T.yaml", "--dry-run").splitlines()
     assert len(planned) == 60
+    assert python("-m", "ddpm_utils", "--version") == f"ddpm-utils {version('ddpm-utils')}\n"
     assert files(tmp_path / "work") == {}
