@@ -22,6 +22,7 @@ from ddpm_utils.checkpoints import load
 from ddpm_utils.system.files import METADATA, read_json, seal_notebook, to_text, write_json
 from ddpm_utils.system.places import PROJECT
 from ddpm_utils.training.experiments import Experiment
+from tests import light_notebooks
 from tests.patience import PATIENCE, outliving, wait_until
 
 NETWORK = '''"""A network that trains fast."""
@@ -39,6 +40,8 @@ class Small(nn.Module):
 '''
 TRAINING = {"network": "own_small:Small", "batch_size": 64, "learning_rate": 0.002, "lr_schedule": "one_cycle"}
 EPOCHS, STEPS = 6, 50  # of each epoch
+TRAIN = "for _ in experiment.train(experiment.open_run(digits, resume=resume), digits):\n    pass"
+SWEEP = "import sys; from tests.light_notebooks import main; sys.exit(main(*sys.argv[1:]))"
 RUN = "constant-beta0.1-T20-own_small.Small"
 
 
@@ -177,10 +180,10 @@ def test_bad_options_are_one_sentence(grid, output, capsys, monkeypatch, options
     assert capsys.readouterr().err.startswith(f"ddpm: {sentence}")
 
 
-def sweep(grid: Path, output: Path) -> subprocess.Popen:
-    """`ddpm sweep` in a process group of its own, as in a terminal."""
+def sweep(grid: Path, output: Path, light: Path) -> subprocess.Popen:
+    """`ddpm sweep` of light notebooks, in a process group of its own, as in a terminal."""
     environment = os.environ | {"DDPM_OUTPUT": str(output), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "ddpm_utils", "sweep", str(grid)]
+    command = [sys.executable, "-c", SWEEP, str(light), "sweep", str(grid)]
     return subprocess.Popen(
         command,
         cwd=PROJECT,
@@ -224,7 +227,26 @@ def small(tmp_path_factory, monkeypatch) -> None:
     monkeypatch.delitem(sys.modules, "own_small", raising=False)
 
 
-def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(small, tmp_path, monkeypatch, capsys):
+@pytest.fixture
+def light(tmp_path, monkeypatch) -> Path:
+    """The folder of the notebooks that are executed: one trains, and one leaves the results."""
+    folder = tmp_path / "light"
+    light_notebooks.write_needed(folder, "02_training", more=TRAIN)
+    light_notebooks.write_needed(folder, "04_evaluation", "tables.save_results(")
+    light_notebooks.use(folder, monkeypatch)
+    return folder
+
+
+@pytest.fixture
+def one_thread():
+    """In this process, too, one thread computes, as in the kernels: the digits are the same to the last."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(small, light, one_thread, tmp_path, monkeypatch, capsys):
     """Killed in the middle of its training; then the weights are those of a training that was left alone."""
     monkeypatch.setenv("DDPM_OUTPUT", str(tmp_path / "stopped"))
     training = TRAINING | {"epochs": EPOCHS}
@@ -235,7 +257,7 @@ def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(small, tmp_path, monke
     grid = write(tmp_path, text)
     stopped, alone = tmp_path / "stopped", tmp_path / "alone"
 
-    first = sweep(grid, stopped)
+    first = sweep(grid, stopped, light)
     until(first, "started")
     state = stopped / "data" / "runs" / "grid" / RUN / "data" / "runs" / RUN / "mnist_5k-seed0" / "last.safetensors"
     wait_until(lambda: state.exists() or first.poll() is not None, "the first checkpoint")
@@ -247,16 +269,16 @@ def test_a_sweep_that_is_killed_goes_on_and_loses_nothing(small, tmp_path, monke
     assert not list(stopped.rglob("02_training.ipynb"))
     assert list(stopped.rglob("02_training.unfinished.ipynb"))
 
-    process = sweep(grid, stopped)
-    text = "".join(process.communicate(timeout=PATIENCE))
-    assert process.returncode == 0, text
-    train = [sys.executable, "-m", "ddpm_utils", "train", "beta=0.1", "T=20", "dataset=mnist_5k"]
-    environment = os.environ | {"DDPM_OUTPUT": str(alone), "OMP_NUM_THREADS": "1"}
-    subprocess.run(train + [f"{name}={value}" for name, value in training.items()], env=environment, check=True)
+    assert main(["sweep", str(grid)]) == 0
+    monkeypatch.setenv("DDPM_OUTPUT", str(alone))
+    train = ["train", "beta=0.1", "T=20", "dataset=mnist_5k"]
+    assert main(train + [f"{name}={value}" for name, value in training.items()]) == 0
+    monkeypatch.setenv("DDPM_OUTPUT", str(stopped))
     found, expected = (losses(folder) for folder in (stopped / "data" / "runs" / "grid" / RUN, alone))
     assert found[0] == expected[0]
     assert found[1].keys() == expected[1].keys()
     assert all(torch.equal(found[1][name], expected[1][name]) for name in expected[1])
+    capsys.readouterr()
     assert main(["sweep", str(grid)]) == 0
     assert "Experiments in the grid: 1, to be executed: 0." in capsys.readouterr().out
 
@@ -281,8 +303,9 @@ def test_a_table_that_takes_long_is_not_written_all_the_time(grid, output, monke
     assert len(written) == 2
 
 
-def test_ctrl_c_stops_cleanly(grid, tmp_path):
-    process = sweep(grid, tmp_path)
+def test_ctrl_c_stops_cleanly(light, tmp_path):
+    grid = write(tmp_path, "experiments:\n  - {beta: 0.1, T: 20}\nnotebooks: {02_training: }\n")
+    process = sweep(grid, tmp_path, light)
     until(process, "started")
     others = descendants(process)
     os.killpg(process.pid, signal.SIGINT)
@@ -292,7 +315,7 @@ def test_ctrl_c_stops_cleanly(grid, tmp_path):
     assert outliving(others) == []
 
 
-def test_one_failure_is_told_and_leaves_the_others_their_results(small, tmp_path, output, capsys):
+def test_one_failure_is_told_and_leaves_the_others_their_results(small, light, tmp_path, output, capsys):
     """The second experiment asks for batches larger than the data set."""
     grid = write(
         tmp_path,
