@@ -79,18 +79,19 @@ def test_changed_code_with_the_same_names_and_shapes_is_refused(changed, tmp_pat
     checkpoints.load_network(path, Small())
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_weights_fit_however_they_are_computed(name, threads, monkeypatch):
+def test_shipped_weights_fit_however_they_are_computed(name, monkeypatch):
     """With other threads, and with spectral convolutions for any batch or none."""
     before = torch.get_num_threads()
     path = RESOURCES / "data" / "checkpoints" / name / "weights.safetensors"
     kind = checkpoints.load(path)[1]["network"]
+    networks = NETWORKS[kind](), spectral.with_spectral_convolutions(NETWORKS[kind]())
     try:
-        torch.set_num_threads(threads)
-        checkpoints.load_network(path, NETWORKS[kind]())
-        monkeypatch.setattr(spectral, "LEAST_BATCH", 1)
-        checkpoints.load_network(path, spectral.with_spectral_convolutions(NETWORKS[kind]()))
+        for network, least in zip(networks, (spectral.LEAST_BATCH, 1), strict=True):
+            monkeypatch.setattr(spectral, "LEAST_BATCH", least)
+            for threads in (1, 2, 3):
+                torch.set_num_threads(threads)
+                checkpoints.load_network(path, network)
     finally:
         torch.set_num_threads(before)
 
