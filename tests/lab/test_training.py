@@ -26,8 +26,8 @@ def experiment(output):
 
 @pytest.fixture(scope="module")
 def digits(digits):
-    """A few of them: 40 steps an epoch."""
-    return dataclasses.replace(digits, train=digits.train[:320], validation=digits.validation[:100])
+    """A few of them: 20 steps an epoch."""
+    return dataclasses.replace(digits, train=digits.train[:160], validation=digits.validation[:20])
 
 
 def parts(panel) -> tuple:
