@@ -20,11 +20,11 @@ from torch import Tensor
 from ddpm_utils import names
 from ddpm_utils.data import sources
 from ddpm_utils.data.checks import check_floats, check_pixels
-from ddpm_utils.system.errors import DataError
 from ddpm_utils.data.image_files import Labels, Pixels, read_folder
-from ddpm_utils.system.places import RESOURCES, default_root, shown
-from ddpm_utils.shapes import Images
 from ddpm_utils.data.sources import DATASETS
+from ddpm_utils.shapes import Images
+from ddpm_utils.system.errors import DataError
+from ddpm_utils.system.places import RESOURCES, default_root, shown
 
 EMBEDDED = RESOURCES / "data" / "mnist_5k.npz"
 EMBEDDED_SHA256 = "cac50334bc358720fa2ea7e76bb2fd93914a14732b47e8f0f9d5997966bf8f96"

@@ -14,9 +14,9 @@ import PIL.Image
 import torch
 from torch import Tensor
 
-from ddpm_utils.system.errors import DataError
 from ddpm_utils.data.image_files import fit
 from ddpm_utils.shapes import SIZE
+from ddpm_utils.system.errors import DataError
 
 DOWNLOAD_TIMEOUT = 10  # seconds without an answer
 IDX = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
