@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from ddpm_utils import data
-from ddpm_utils.data.checks import check_images
 from ddpm_utils.cold import starts
 from ddpm_utils.cold.mixtures import DEGRADATIONS
 from ddpm_utils.cold.restoration import degrade
+from ddpm_utils.data.checks import check_images
 from ddpm_utils.diffusion.exact import AffineDecoder, ExactDecoder
 from ddpm_utils.diffusion.forward import diffuse, diffuse_step, posterior
 from ddpm_utils.diffusion.samplers import MatchedStart
@@ -18,8 +18,7 @@ from ddpm_utils.evaluation import losses, metrics, neighbours, samples, sight
 from ddpm_utils.lab.images import NoisyDigits
 from ddpm_utils.plots.images import image_table, mosaics
 from ddpm_utils.training.loop import train
-from ddpm_utils.training.objectives import mean_loss, validate
-from ddpm_utils.training.objectives import NoisePrediction
+from ddpm_utils.training.objectives import NoisePrediction, mean_loss, validate
 from ddpm_utils.training.run import Run
 
 pytestmark = pytest.mark.usefixtures("unchecked")

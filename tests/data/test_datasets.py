@@ -5,9 +5,9 @@ import pytest
 import torch
 import torchvision
 
-from ddpm_utils.system.errors import DataError
 from ddpm_utils import data
 from ddpm_utils.data import datasets, sources
+from ddpm_utils.system.errors import DataError
 
 
 def pixels(*parts: data.Part) -> list[bytes]:

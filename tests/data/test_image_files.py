@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from ddpm_utils import data
-from ddpm_utils.system.errors import DataError
 from ddpm_utils.data.image_files import fit, read_folder, to_grey
+from ddpm_utils.system.errors import DataError
 from ddpm_utils.training.experiments import Experiment
 
 
