@@ -26,7 +26,7 @@ class Slide(Degradation):
 
 def test_works_everywhere(few, digits, monkeypatch):
     monkeypatch.setitem(DEGRADATIONS, "slide", (Slide, 14))
-    experiment = RestorationExperiment("slide", severity=0.8, epochs=8, batch_size=32, learning_rate=1e-3)
+    experiment = RestorationExperiment("slide", severity=0.8, epochs=4, batch_size=16, learning_rate=1e-3)
     assert experiment.slug == "slide-T14-severity0.8-lean_unet"
 
     decoder = experiment.load_decoder("run")  # trains

@@ -74,11 +74,11 @@ def test_the_digits_weights_are_not_for_others(weights, folder, output):
     assert "mnist" not in decoder.source
 
 
-def test_weights_of_another_data_set_are_refused(folder, output):
-    tiny = {"beta": 0.3, "T": 4, "network": "lean_unet", "epochs": 1}
+def test_weights_of_another_data_set_are_refused(folder, few):
+    tiny = {"beta": 0.3, "T": 4, "network": "lean_unet", "epochs": 1, "batch_size": 64}
     blobs = Experiment(**tiny, dataset=str(folder))
     blobs.load_decoder("run")
-    digits = Experiment(**tiny, batch_size=1600)
+    digits = Experiment(**tiny)
     digits.load_decoder("run")
     shutil.copyfile(digits.run_folder / "best.safetensors", blobs.run_folder / "best.safetensors")
     with pytest.raises(CheckpointError, match=r"has dataset = 'mnist_5k', but 'blobs.*' was asked for"):
