@@ -28,3 +28,11 @@ def cells_for(cells: list[NotebookNode], wanted: Callable[[int], bool]) -> list[
                 kept.insert(0, cells[i])
                 missing = (missing - stored(code)) | (loaded(code) - stored(code))
     return kept
+
+
+def without_own_degradation(cells: list[NotebookNode]) -> list[NotebookNode]:
+    """Return the cells of notebook 05, but for those that make, train and show a degradation of one's own."""
+    own = '"dropout": (own.process, own_R, 0.0)'
+    assert sum(own in cell.source for cell in cells) == 1
+    kept = [cell for cell in cells if not ('DEGRADATIONS["dropout"]' in cell.source or "Dropout(" in cell.source)]
+    return [NotebookNode(cell, source=cell.source.replace(own, "")) for cell in kept]

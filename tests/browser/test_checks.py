@@ -125,6 +125,6 @@ def test_round_trip(digits):
     first = [int((digits.test.labels == kind).nonzero()[0]) for kind in range(10)]
     blur = RestorationExperiment("blur")
     restorations = {"blur": (blur.process, blur.load_decoder("shipped").network, 0.0)}
-    found = precomputed.round_trips(restorations, digits.test.images[first], calls=10)
+    found = precomputed.round_trips(restorations, digits.test.images[first], calls=6)
     for changes in ({"digit": lambda d: d + 1}, {"algorithm": lambda a: "1"}, {"fraction": lambda f: 0.75}):
         both(RoundTripPicture, changes, lambda k: k(found), panels.round_trip, checks.round_trip)
