@@ -21,18 +21,18 @@ from maintenance.reliability.trial import LIBRARIES, copy, run_tests
 from maintenance.report import Section, Verdict
 
 TESTS = {
-    "diffusion/schedules": ("diffusion/schedules", "diffusion/forward", "diffusion/solvers"),
-    "diffusion/forward": ("diffusion/forward", "diffusion/samplers"),
-    "diffusion/samplers": ("diffusion/samplers", "diffusion/solvers", "cold/samplers"),
+    "diffusion/schedules": ("diffusion/schedules", "diffusion/betas", "diffusion/forward", "diffusion/solvers"),
+    "diffusion/forward": ("diffusion/forward", "diffusion/samplers", "data/checks"),
+    "diffusion/samplers": ("diffusion/samplers", "diffusion/solvers", "cold/samplers", "data/checks"),
     "diffusion/solvers": ("diffusion/solvers", "diffusion/samplers"),
     "cold/samplers": ("cold/samplers",),
     "cold/degradations": ("cold/degradations", "cold/samplers"),
-    "diffusion/exact": ("diffusion/exact", "diffusion/likelihood"),
-    "evaluation/metrics": ("evaluation/metrics", "evaluation/inception"),
+    "diffusion/exact": ("diffusion/exact", "diffusion/likelihood", "data/checks"),
+    "evaluation/metrics": ("evaluation/metrics", "evaluation/inception", "data/checks"),
     "checkpoints": ("checkpoints",),
-    "training/objectives": ("training/loop",),
+    "training/objectives": ("training/loop", "data/checks"),
     "diffusion/one_dimension": ("diffusion/scalar_chain", "diffusion/latent_model"),
-    "cold/starts": ("cold/starts",),
+    "cold/starts": ("cold/starts", "data/checks"),
     "diffusion/likelihood": ("diffusion/likelihood",),
 }
 """The modules, and the tests that concern them, the slow ones last: tests/<folder>/test_<name>.py."""
