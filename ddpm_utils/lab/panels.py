@@ -27,12 +27,12 @@ PRESETS = {
 
 
 def latent_model(draw: LatentModelPicture) -> Panel:
-    """Notebook 01: σ."""
+    """Notebook 02: σ."""
     return widgets.panel(draw, sigma=widgets.log_slider(0.05, 1.5, 0.2, "σ, deviation of x given z"))
 
 
 def evidence_bound(draw: EvidenceBound) -> Panel:
-    """Notebook 01: x, and the mean and deviation of q."""
+    """Notebook 02: x, and the mean and deviation of q."""
     return widgets.panel(
         draw,
         x=widgets.slider([round(0.1 * k, 1) for k in range(-20, 21)], 0.5, "x, the datum"),

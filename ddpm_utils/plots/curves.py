@@ -173,3 +173,30 @@ def posterior_weights(schedule: NoiseSchedule, title: str = "") -> Figure:
         ax.legend(fontsize=8)
     figure.suptitle(title, fontsize=10)
     return figure
+
+
+@styled()
+def density_over_time(
+    z: Float[np.ndarray, " points"],
+    density: Float[np.ndarray, "columns points"],
+    paths: Float[np.ndarray, "steps paths"],
+    title: str = "",
+) -> Figure:
+    """A density q(z_t) as a heat map over t, with paths drawn on it (Prince 2023, figure 18.5).
+
+    Args:
+        z: where the density is given, evenly spaced.
+        density: one row for each column of the picture, spread evenly from t = 0 to T. Each column is divided by its
+            maximum, so that late and early times are equally visible.
+        paths: z_t of each path over t = 0…T.
+    """
+    figure, axes = plt.subplots(figsize=(7, 3))
+    T = len(paths) - 1
+    shades = (density / density.max(1, keepdims=True)).T
+    extent = (0, T, float(z[0]), float(z[-1]))
+    axes.imshow(shades, extent=extent, origin="lower", aspect="auto", cmap="Greys", vmax=2, interpolation="bilinear")
+    for colour, path in zip(cycle((BLUE, ORANGE)), paths.T, strict=False):
+        axes.plot(np.arange(T + 1), path, color=colour, linewidth=0.7)
+    axes.set(xlabel="step t", ylabel=r"$z_t$", ylim=extent[2:], title=title)
+    axes.grid(False)
+    return figure

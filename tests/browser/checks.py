@@ -85,7 +85,7 @@ def forget() -> None:
 
 
 def waves(z):
-    """The f of notebook 01."""
+    """The f of notebook 02."""
     return z / 2 + np.sin(3 * z)
 
 
@@ -132,7 +132,7 @@ def reverse(sentence: str, png: bytes) -> None:
 
 
 def latent_model(sentence: str, png: bytes) -> None:
-    """Notebook 01: p(x), the joint density summed over z."""
+    """Notebook 02: p(x), the joint density summed over z."""
     (sigma,) = numbers("A latent variable model with σ = #", sentence)
     z, x = np.linspace(-6, 6, 6001), np.linspace(-2.9, 2.9, 60)
     density = (normal(x[:, None], waves(z), on_log_slider(sigma)) * normal(z, 0, 1)).sum(1) * (z[1] - z[0])
@@ -142,7 +142,7 @@ def latent_model(sentence: str, png: bytes) -> None:
 
 
 def bound(sentence: str, png: bytes) -> None:
-    """Notebook 01: log p(x), and KL(q ‖ p(z|x)) on a grid."""
+    """Notebook 02: log p(x), and KL(q ‖ p(z|x)) on a grid."""
     pattern = "x = #, q = N(#, #²): log p(x) = #, ELBO = #, gap = #"
     x, mean, deviation, evidence, elbo, gap = numbers(pattern, sentence)
     deviation, z = on_log_slider(deviation), np.linspace(-9, 9, 90_001)

@@ -94,7 +94,7 @@ def test_a_wrong_picture_is_noticed(page, lab):
 
 def test_01_forward_process(page, lab, screenshots, record_property):
     run_all(page, lab, "01_forward_process")
-    labels = ["latent_model", "bound", "posterior", "reverse", "forward"]
+    labels = ["posterior", "reverse", "forward"]
     panels = {label: PanelPage(page, number) for number, label in enumerate(labels)}
     for label in labels[:-1]:
         exercise(panels[label], getattr(checks, label))
@@ -110,7 +110,10 @@ def test_01_forward_process(page, lab, screenshots, record_property):
 
 def test_02_training(page, lab, lab_output, screenshots, record_property):
     run_all(page, lab, "02_training")
-    panels = {label: PanelPage(page, number) for number, label in enumerate(["training", "estimates"])}
+    labels = ["latent_model", "bound", "training", "estimates"]
+    panels = {label: PanelPage(page, number) for number, label in enumerate(labels)}
+    for label in labels[:2]:
+        exercise(panels[label], getattr(checks, label))
     exercise(panels["estimates"], checks.estimates, Experiment())
     train_and_stop(panels["training"], lab.output)
     finish(panels, screenshots, "02", record_property)

@@ -103,3 +103,13 @@ def test_quality_over_calls_has_a_line_for_each_sampler(samplers):
     labels = axes.get_legend_handles_labels()[1]
     assert labels[:2] == ["sampler 0, 100 calls", "real against real: 0.10, below the frame"]
     assert labels[2:] == [f"sampler {i}" for i in range(samplers)]
+
+
+def test_each_column_of_a_density_over_time_has_its_own_scale():
+    paths = np.array([[0.0, 1.0], [0.5, -0.5], [1.0, 0.0]])
+    figure = curves.density_over_time(np.array([-1.0, 1.0]), np.array([[1.0, 2.0], [10.0, 5.0]]), paths)
+    (axes,) = figure.axes
+    assert axes.images[0].get_array().tolist() == [[0.5, 1.0], [1.0, 0.5]]  # z upwards, t to the right
+    assert axes.images[0].get_extent() == [0, 2, -1, 1]
+    assert [line.get_ydata().tolist() for line in axes.lines] == paths.T.tolist()
+    plt.close(figure)

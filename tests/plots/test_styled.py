@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -78,6 +79,7 @@ DRAWN = {
     "gallery": lambda: to_png(metric_gallery({"one": DIGITS[0], "two": DIGITS[1]}, SCORES)),
     "schedules": lambda: to_png(curves.schedules({"high β": HIGH})),
     "posterior weights": lambda: to_png(curves.posterior_weights(HIGH, "title")),
+    "density over time": lambda: to_png(curves.density_over_time(np.arange(3.0), np.eye(3) + 1, np.eye(3), "title")),
     "over time": lambda: to_png(cold.over_time({"left": {"a": ([0, 1], [1, 2])}, "right": {"a": ([0, 1], [2, 1])}})),
     "layer norms": lambda: to_png(explanations.sight(norms())),
     "density in a panel": lambda: panel(PosteriorPicture(HIGH.subset(10)), t=3, x=0.5),
