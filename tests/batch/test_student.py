@@ -47,7 +47,7 @@ def test_every_exercise_is_a_task_an_answer_and_a_check(path):
     notebook = read(path)
     MetadataValidator().validate_nb(notebook)  # nbgrader's own: valid, and no grade_id twice
     answers = [i for i, cell in enumerate(notebook.cells) if cell in tagged(notebook, "answer")]
-    assert len(answers) in (6, 7)
+    assert len(answers) == 6
     assert [notebook.cells[i + 1] for i in answers] == tagged(notebook, "check")
     for number, i in enumerate(answers, 1):
         task, answer, check = notebook.cells[i - 1 : i + 2]
