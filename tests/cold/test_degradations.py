@@ -304,3 +304,7 @@ def test_whole_numbers_of_any_type_are_integers(kind, unchecked):
         torch.testing.assert_close(same(images, number(5), images), expected(images, 5, images), rtol=0, atol=0)
     with pytest.raises(ValueError, match=r"t must hold integers, not 5\.5"):
         expected(images, 5.5, images)
+
+
+def test_the_blurs_have_a_hundred_steps_by_default():
+    assert GaussianBlur().T == HeatBlur().T == 100

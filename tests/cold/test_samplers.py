@@ -6,7 +6,7 @@ import torch
 
 from ddpm_utils.cold import mixtures
 from ddpm_utils.cold.degradations import Degradation, DownSampling, GaussianBlur, HeatBlur, RowColumnAveraging
-from ddpm_utils.cold.samplers import ALGORITHMS, cold_1, cold_2, direct, estimated, fresh
+from ddpm_utils.cold.samplers import ALGORITHMS, cold_1, cold_2, direct, downward, estimated, fresh
 from ddpm_utils.diffusion.samplers import ddim
 from ddpm_utils.diffusion.schedules import cosine
 from ddpm_utils.randomness import Noise
@@ -209,3 +209,8 @@ def test_refuses_to_estimate_what_cannot_be(x):
     blur = GaussianBlur(T)
     with pytest.raises(ValueError, match="GaussianBlur cannot tell its context"):
         next(cold_1(wrong, blur, x, estimated(blur)))
+
+
+def test_one_step_can_be_visited_alone():
+    assert list(downward([5], 8)) == [(5, 0)]
+    assert list(downward([2, 5], 8)) == [(5, 2), (2, 0)]

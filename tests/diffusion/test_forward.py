@@ -116,3 +116,15 @@ def test_refuses_t_outside_the_schedule(t):
             call(x, t, x, SCHEDULES[0])
     with pytest.raises(ValueError, match="t must lie in 0…50"):
         posterior(x, x, t, SCHEDULES[0])
+
+
+@pytest.mark.parametrize(
+    ("function", "wrong", "name"),
+    [(diffuse, 0, "x"), (diffuse_step, 0, "z"), (posterior, 0, "z"), (posterior, 1, "x")],
+)
+def test_images_of_integers_are_refused_by_their_name(function, wrong, name, unchecked):
+    arguments = [torch.zeros(2, 3), torch.zeros(2, 3)]
+    arguments[wrong] = torch.zeros(2, 3, dtype=torch.long)
+    arguments.insert(2 if function is posterior else 1, 1)
+    with pytest.raises(ValueError, match=f"^{name} must be "):
+        function(*arguments, constant(beta=0.1, T=10))

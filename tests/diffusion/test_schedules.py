@@ -220,3 +220,20 @@ def test_whole_numbers_of_any_type_are_integers(kind, unchecked):
     assert gather(schedule.beta, torch.tensor([5.0, 20.0]), images).shape == (2, 1)
     with pytest.raises(ValueError, match=r"t must hold integers, not \[0\.5, 2\.0\]"):
         gather(schedule.beta, torch.tensor([0.5, 2.0]), images)
+
+
+@pytest.mark.parametrize("steps", [[[1, 2], [3, 4]], [1.5], ["1"], 7 * torch.ones(2, 2)])
+def test_steps_must_be_a_list_of_integers(steps, unchecked):
+    with pytest.raises(ValueError, match="steps must be an integer, or a list of integers"):
+        constant(beta=0.1, T=10).subset(steps)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 11])
+def test_a_subset_of_no_or_of_more_steps_does_not_exist(steps):
+    assert constant(beta=0.1, T=10).has_subset(steps) is False
+
+
+@pytest.mark.parametrize("ask", ["subset", "has_subset"])
+def test_an_unknown_spacing_is_named(ask, unchecked):
+    with pytest.raises(ValueError, match=r"^spacing must be one of even, "):
+        getattr(constant(beta=0.1, T=10), ask)(5, "odd")

@@ -3,9 +3,9 @@ import pytest
 import torch
 from diffusers import DPMSolverMultistepScheduler, HeunDiscreteScheduler
 
-from ddpm_utils.diffusion.samplers import ddim, estimate
+from ddpm_utils.diffusion.samplers import ancestral, ddim, estimate, sample
 from ddpm_utils.diffusion.schedules import constant, cosine, linear
-from ddpm_utils.diffusion.solvers import dpm_solver_2m, heun
+from ddpm_utils.diffusion.solvers import METHODS, dpm_solver_2m, heun
 
 SCHEDULES = [constant(beta=0.05, T=40), linear(beta_max=0.3, T=40), cosine(T=40)]
 MEAN, DEVIATION = 0.3, 0.5  # of Gaussian data, whose probability flow has a closed form
@@ -109,3 +109,22 @@ def test_counts_its_network_calls(sampler, calls, start):
     list(sampler(counted, constant(beta=0.1, T=9), start))
     assert len(times) == calls
     assert times == sorted(times, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "sampler", "options", "spacing"),
+    [
+        ("ancestral, σ² = β", ancestral, {"variance": "beta"}, "log_snr"),
+        ("ancestral, posterior σ²", ancestral, {"variance": "posterior"}, "quadratic"),
+        ("DDIM, η = 0", ddim, {"eta": 0.0}, "quadratic"),
+        ("Heun", heun, {}, "karras"),
+        ("DPM-Solver++(2M)", dpm_solver_2m, {}, "quadratic"),
+    ],
+)
+def test_a_method_is_a_sampler_with_its_spacing(name, sampler, options, spacing):
+    """By name, with the spacing that the docstring of `METHODS` tells of."""
+    schedule, method = linear(beta_max=0.3, T=40), METHODS[name]
+    chain = method.subset(schedule, 9)
+    assert chain.time.tolist() == schedule.subset(5 if name == "Heun" else 9, spacing).time.tolist()
+    drawn = sample(method.sampler, decoder, chain, count=2)
+    assert torch.equal(drawn, sample(sampler, decoder, chain, count=2, **options))
