@@ -17,9 +17,9 @@ from ddpm_utils.lab.canvas import Rows, moves, moving_title
 from ddpm_utils.plots.images import BLUE, ORANGE, styled
 from ddpm_utils.randomness import START_SEED
 from ddpm_utils.system.locks import delete_runs
-from ddpm_utils.training.exclusive import close_other
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.loop import Progress
+from ddpm_utils.training.run import close_other
 
 FLOOR, CEILING = 1e-3, 3.0  # of the loss axis
 SAMPLED = (0, 0.05, 0.1, 0.25, 0.5, 1)  # shares of the steps after which samples are drawn

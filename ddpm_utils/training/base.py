@@ -19,10 +19,9 @@ from ddpm_utils.networks.spectral import spectral_layers, use_convolution, with_
 from ddpm_utils.shapes import Images
 from ddpm_utils.system import places
 from ddpm_utils.system.errors import CheckpointError
-from ddpm_utils.training.exclusive import close_other, exclusively
 from ddpm_utils.training.loop import LEARNING_RATES, Progress, train
 from ddpm_utils.training.parameters import find_network, one_of
-from ddpm_utils.training.run import Run
+from ddpm_utils.training.run import Run, close_other, exclusively
 from ddpm_utils.training.weights import ALLOWED, WEIGHTS, absolute, is_allowed, load_file
 
 ABSENT = {
