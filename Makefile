@@ -48,7 +48,7 @@ lab-edit: $(DEV) ## JupyterLab on the notebooks themselves, for those who change
 app: $(STAMP) ## the main panels alone, as one page without code, on this machine only
 	$(BIN)/ddpm app
 
-student: $(STAMP) ## the notebooks without their answers, in data/runs/student
+student: $(STAMP) ## the notebooks without solutions, in data/runs/student
 	$(BIN)/ddpm student
 
 site: $(STAMP) ## the executed notebooks as a static web site (FOLDER=data/runs, or data/runs/<grid>)

@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     command("app", do.app, "serve the panels as one page without code (loopback only)")
     site = command("site", do.site, "write the executed notebooks as a static web site")
     site.add_argument("folder", nargs="?", type=Path, help="of the experiments' folders (default: data/runs)")
-    command("student", do.student, "write the notebooks without their answers")
+    command("student", do.student, "write the notebooks without their solutions")
     command("clean", do.clean, "delete runs (data/runs)")
     return execute("ddpm", vars(parser.parse_args(arguments)))
 

@@ -146,7 +146,7 @@ def app_server() -> tuple[list[str], dict[str, str]]:
 
 
 def student() -> None:
-    """Write the student edition of the notebooks, without answers, to data/runs/student/."""
+    """Write the student edition of the notebooks, without solutions, to data/runs/student/."""
     from ddpm_utils.batch.notebooks import write_student_edition
 
     print(*(relative(path) for path in write_student_edition(output() / "data" / "runs" / "student")), sep="\n")

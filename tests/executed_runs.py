@@ -28,7 +28,7 @@ beta0.5-T20,0.5,20,cnn,0,mnist,,,0.25
 
 
 def first() -> nbformat.NotebookNode:
-    """Equations, links, code, a folded answer, and outputs of every kind."""
+    """Equations, links, code, outputs of every kind, and a folded solution."""
     outputs = [
         new_output("stream", name="stdout", text="1 < 2\n"),
         new_output("display_data", {"image/png": PIXEL, "text/plain": ""}, metadata={"image/png": {"alt": 'a "dot"'}}),
@@ -37,11 +37,10 @@ def first() -> nbformat.NotebookNode:
         new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "VBox()"}),
         new_output("execute_result", {"text/plain": "'four'"}, execution_count=1),
     ]
-    answer = {"tags": ["answer"], "jupyter": {"source_hidden": True}}
     cells = [
         new_markdown_cell(FIRST),
         new_code_cell("print(1 < 2)", execution_count=1, outputs=outputs),
-        new_code_cell("answer = 42", execution_count=2, metadata=answer),
+        new_markdown_cell("<details><summary>Solution</summary>\n\n```python\nhalf = 42\n```\n\nWhy.\n\n</details>"),
     ]
     return new_notebook(cells=cells)
 

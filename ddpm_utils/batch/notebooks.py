@@ -106,10 +106,7 @@ def _version(path: Path) -> str:
 
 
 def write_student_edition(folder: Path) -> list[Path]:
-    """Write each notebook without its answers and outputs, under its own name, so that links between them hold.
-
-    What lies between `### BEGIN SOLUTION` and `### END SOLUTION` becomes a stub that raises NotImplementedError, so
-    that the check after it fails until there is an answer.
+    """Write each notebook without its solutions and outputs, under its own name, so that links between them hold.
 
     Args:
         folder: to write into; made if it is missing.
@@ -118,7 +115,7 @@ def write_student_edition(folder: Path) -> list[Path]:
         the notebooks' paths, in their order.
 
     Raises:
-        ValueError: if nbgrader is missing, or a notebook in the folder has been worked on; nothing is written then.
+        ValueError: if a notebook in the folder has been worked on; nothing is written then.
         CheckpointError: if a notebook cannot be written.
     """
     editions = {folder / path.name: student_edition(path) for path in numbered()}
@@ -131,19 +128,12 @@ def write_student_edition(folder: Path) -> list[Path]:
 
 
 def student_edition(path: Path) -> bytes:
-    """One notebook without its answers and outputs, as the content of a file.
-
-    Raises:
-        ValueError: if nbgrader is missing.
-    """
-    try:
-        from nbgrader.preprocessors import ClearOutput, ClearSolutions, LockCells
-    except ModuleNotFoundError as error:
-        raise ValueError("the student edition needs nbgrader, which is not installed: pip install nbgrader.") from error
+    """Return one notebook without its solutions and outputs, with checks that Jupyter refuses to edit."""
     notebook = nbformat.read(path, as_version=4)
-    for preprocessor in (ClearSolutions(), ClearOutput(), LockCells()):
-        notebook, _ = preprocessor.preprocess(notebook, {})
+    notebook.cells = [cell for cell in notebook.cells if "solution" not in cell.metadata.get("tags", [])]
     for cell in notebook.cells:
-        if "answer" in cell.metadata.get("tags", []):
-            cell.metadata.pop("jupyter", None)  # what had it folded away
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+        if "check" in cell.metadata.get("tags", []):
+            cell.metadata.editable = cell.metadata.deletable = False
     return (nbformat.writes(notebook) + "\n").encode()

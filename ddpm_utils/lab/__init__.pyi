@@ -1,3 +1,4 @@
+from . import exercises as exercises
 from . import panels as panels
 from . import widgets as widgets
 from .densities import EvidenceBound as EvidenceBound

@@ -17,7 +17,7 @@ from ddpm_utils.batch.notebooks import NOTEBOOKS as FOLDER
 from ddpm_utils.batch.notebooks import numbered, outputs_sha256
 from ddpm_utils.system.files import METADATA
 from ddpm_utils.system.places import PROJECT
-from tests.needed_cells import without_own_degradation
+from tests.needed_cells import stored, without_own_degradation
 from tests.patience import PATIENCE
 
 NOTEBOOKS = numbered()
@@ -109,9 +109,11 @@ def reassigned(cells: list[str]) -> set[str]:
         names = [node for function in functions for node in ast.walk(function) if isinstance(node, ast.Name)]
         own = {node.id for node in names if isinstance(node.ctx, ast.Store)}
         own |= {node.arg for function in functions for node in ast.walk(function) if isinstance(node, ast.arg)}
-        later = [node for other in cells[number + 1 :] for node in ast.walk(ast.parse(other))]
-        assigned = {node.id for node in later if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
-        found |= ({node.id for node in names} - own) & assigned
+        for other in cells[number + 1 :]:
+            outside = stored(compile(other, "cell", "exec"))  # of functions
+            later = [node for node in ast.walk(ast.parse(other)) if isinstance(node, ast.Name)]
+            assigned = {node.id for node in later if isinstance(node.ctx, ast.Store)} & outside
+            found |= ({node.id for node in names} - own) & assigned
     return found
 
 
@@ -119,6 +121,7 @@ def test_finds_a_name_that_is_assigned_again():
     draw = "def draw(t):\n    x = steps[t]\n    return x + 1"
     assert reassigned(["steps = [1]", draw, "x = 2\nsteps = [2]"]) == {"steps"}
     assert reassigned(["steps = [1]", draw, "x = 2"]) == set()
+    assert reassigned(["steps = [1]", draw, "def other():\n    steps = [2]"]) == set()
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
