@@ -34,7 +34,7 @@ def first() -> nbformat.NotebookNode:
         new_output("display_data", {"image/png": PIXEL, "text/plain": ""}, metadata={"image/png": {"alt": 'a "dot"'}}),
         new_output("display_data", {"text/markdown": "| $t$ |\n|---|\n| 7 |", "text/plain": "object"}),
         new_output("display_data", {"image/gif": PIXEL, "text/plain": "object"}),
-        new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "VBox()"}),
+        new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "Interactive panel"}),
         new_output("execute_result", {"text/plain": "'four'"}, execution_count=1),
     ]
     cells = [

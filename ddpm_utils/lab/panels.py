@@ -1,7 +1,5 @@
 """The lab's panels: which controls belong to which picture. The notebooks and the stand-alone page share them."""
 
-from typing import TypeAlias
-
 import ipywidgets
 
 from ddpm_utils.cold.samplers import ALGORITHMS
@@ -17,8 +15,8 @@ from ddpm_utils.lab.images import (
 )
 from ddpm_utils.lab.precomputed import ETAS, FRACTIONS
 from ddpm_utils.lab.training import Background, LiveTraining
+from ddpm_utils.lab.widgets import Panel
 
-Panel: TypeAlias = ipywidgets.VBox
 PRESETS = {
     "low β: 0.001, T = 2000": {"T": 2000, "beta": 0.001, "t": 200},
     "high β: 0.1, T = 200": {"T": 200, "beta": 0.1, "t": 20},
@@ -158,4 +156,4 @@ def training(training: LiveTraining) -> Panel:
     train.observe(toggle, names="value")
     again.on_click(start_over)
     show()
-    return ipywidgets.VBox([ipywidgets.HBox([train, again]), picture])
+    return Panel([ipywidgets.HBox([train, again]), picture])

@@ -44,7 +44,7 @@ class Picture(anywidget.AnyWidget):
         self._blit = Blit()
 
     def __repr__(self) -> str:
-        return "Picture()"  # the same in every run, for a notebook's stored output
+        return "A picture that changes while the cell runs."  # what a notebook stores of it
 
     def show(self, figure: Figure) -> None:
         """Show a figure; its title is the sentence."""
@@ -59,11 +59,25 @@ class Picture(anywidget.AnyWidget):
         self.error = f"{type(error).__name__}: {error}"
 
 
+class Panel(ipywidgets.VBox):
+    """Controls and a picture, with a text for readers of a stored notebook, who see no widget."""
+
+    def __repr__(self) -> str:
+        return "Interactive panel: run this notebook to use its sliders and buttons."
+
+
+class Tabs(ipywidgets.Tab):
+    """Pages under tabs, with such a text, too."""
+
+    def __repr__(self) -> str:
+        return "Interactive panels under tabs: run this notebook to use them."
+
+
 def panel(
     draw: Callable[..., Figure],
     presets: Mapping[str, Mapping[str, Any]] | None = None,
     **controls: ipywidgets.DOMWidget,
-) -> ipywidgets.VBox:
+) -> Panel:
     """Controls above the figure that `draw` makes of their values; it is drawn again whenever one changes.
 
     A `draw` that returns the same figure each time, with what changes marked (`canvas.moves`), answers in milliseconds.
@@ -105,17 +119,17 @@ def panel(
         control.observe(update, names="value")
     update()
     above = [ipywidgets.HBox(buttons)] if buttons else []
-    return ipywidgets.VBox([*above, *controls.values(), picture])
+    return Panel([*above, *controls.values(), picture])
 
 
-def tabs(pages: Mapping[str, Callable[[], ipywidgets.Widget]]) -> ipywidgets.Tab:
+def tabs(pages: Mapping[str, Callable[[], ipywidgets.Widget]]) -> Tabs:
     """Pages under tabs, each of which is made when it is first opened, since that may take a while.
 
     Args:
         pages: title → what makes the page. An error in it is shown in its place.
     """
     waiting = '<p role="status">Being computed, once; it takes up to half a minute …</p>'
-    tab = ipywidgets.Tab([ipywidgets.VBox([ipywidgets.HTML(waiting)]) for _ in pages], titles=tuple(pages))
+    tab = Tabs([ipywidgets.VBox([ipywidgets.HTML(waiting)]) for _ in pages], titles=tuple(pages))
     made = set()
 
     def open_page(index: int) -> None:

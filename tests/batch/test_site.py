@@ -119,7 +119,7 @@ def test_a_page_shows_what_its_notebook_shows(page):
     assert [image["alt"] for image in page.select("img")] == ['a "dot"', "figure"]
     assert [image["src"] for image in page.select("img")] == [f"data:image/{k};base64,{PIXEL}" for k in ("png", "gif")]
     assert [note.text for note in page.select(".panel")] == ["A panel with controls is here in the running notebook."]
-    assert "VBox" not in page.text
+    assert "Interactive panel" not in page.text
 
 
 def test_a_page_says_where_it_belongs(page):

@@ -25,7 +25,8 @@ STATE = """() => {
   const cells = [...panel.content.model.cells].filter(cell => cell.type === "code");
   const outputs = cells.flatMap(cell => cell.outputs ? cell.outputs.toJSON() : []);
   return {
-    panels: outputs.filter(output => /^(VBox|Picture)\\(/.test(output.data?.["text/plain"])).length,
+    panels: outputs.filter(output => output.data?.["application/vnd.jupyter.widget-view+json"]
+      && /^(Interactive panel|A picture that)/.test(output.data["text/plain"])).length,
     shown: [...panel.node.querySelectorAll(".ddpm-picture img")].filter(image => image.complete).length,
     waiting: cells.filter(cell => cell.executionState !== "idle" || !cell.executionCount).length,
     errors: outputs.filter(output => output.output_type === "error").map(error => `${error.ename}: ${error.evalue}`),

@@ -84,6 +84,14 @@ def test_a_preset_sets_all_its_values_and_draws_once(panel, draw):
     assert len(draw.calls) == drawn + 1
 
 
+def test_a_stored_notebook_has_a_sentence_for_each_widget(panel):
+    sentence = "Interactive panel: run this notebook to use its sliders and buttons."
+    assert panel._repr_mimebundle_()["text/plain"] == repr(panel) == sentence
+    assert repr(panel.children[-1]) == "A picture that changes while the cell runs."
+    assert repr(widgets.tabs({"page": lambda: panel})).startswith("Interactive panels under tabs: ")
+    assert panel.get_state()["_model_name"] == "VBoxModel"  # the page knows no other
+
+
 def test_controls_can_be_moved_by_keyboard_and_have_labels(panel):
     _, beta, t, _ = panel.children
     assert isinstance(beta, ipywidgets.FloatLogSlider)
