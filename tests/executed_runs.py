@@ -8,6 +8,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from ddpm_utils.system.files import write_json
 
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+LOOK = {"alt": 'a "dot"', "width": 7}
 EXPERIMENTS = ("beta0.001-T2000", "beta0.1-T200")
 FIRST = r"""# Forward
 
@@ -31,7 +32,7 @@ def first() -> nbformat.NotebookNode:
     """Equations, links, code, outputs of every kind, and a folded solution."""
     outputs = [
         new_output("stream", name="stdout", text="1 < 2\n"),
-        new_output("display_data", {"image/png": PIXEL, "text/plain": ""}, metadata={"image/png": {"alt": 'a "dot"'}}),
+        new_output("display_data", {"image/png": PIXEL, "text/plain": ""}, metadata={"image/png": LOOK}),
         new_output("display_data", {"text/markdown": "| $t$ |\n|---|\n| 7 |", "text/plain": "object"}),
         new_output("display_data", {"image/gif": PIXEL, "text/plain": "object"}),
         new_output("display_data", {"application/vnd.jupyter.widget-view+json": {}, "text/plain": "Interactive panel"}),

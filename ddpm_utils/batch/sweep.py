@@ -183,7 +183,7 @@ def write_results(entries: Sequence[Entry], chains: Sequence[Chain], folder: Pat
     parameters = {name for entry in entries for name in entry.experiment.identity | entry.values}
     picture, words = b"", ""
     if len(table) and is_map(table, parameters):
-        picture, words = to_png(quality_map(table, samples), colours=256), in_words(table)
+        picture, words = to_png(quality_map(table, samples), colours=256, dpi=100), in_words(table)
     paths = write_table(table, folder, picture, words) if len(table) else []
     for name in ("results.csv", "results.md", "map.png", "map.txt", SEALED):
         if folder / name not in paths:

@@ -12,7 +12,6 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
-import pandas as pd
 import PIL.Image
 from IPython import get_ipython
 from IPython.display import Image, display
@@ -21,6 +20,7 @@ from matplotlib import rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 from torch import Tensor
 
 from ddpm_utils.data.checks import check_latents
@@ -52,8 +52,11 @@ STYLE = DEFAULTS | {
     "lines.linewidth": 1.5,
 }
 DRAWING = threading.RLock()
-NEARLY_WHITE = 250  # of 255: no background is to be seen on a white page
-COLOURS = 64  # in a saved picture: more greys than the eye tells apart in it
+LINES_RGB = [tuple(round(255 * part) for part in to_rgb(colour)) for colour in LINES]
+NEARLY = 5  # of 255: colours that count as the same; no background is to be seen on a white page
+DPI = 200  # of a saved picture, twice that of the page: sharp on all screens
+COLOURS = 24  # in a saved picture: hardly fewer greys than the eye tells apart in it
+SPARE = 8  # pixels between images that the images may take
 
 
 @contextmanager
@@ -77,21 +80,56 @@ def styled() -> Iterator[None]:
 
 
 @styled()
-def to_png(figure: Figure, colours: int = COLOURS) -> bytes:
+def to_png(figure: Figure, colours: int = COLOURS, dpi: int = DPI) -> bytes:
     """A figure as PNG with a palette of so many colours, a third of matplotlib's size; it is closed."""
-    drawn, content = io.BytesIO(), io.BytesIO()
-    figure.savefig(drawn, format="png")
+    picture, content = drawn(figure, dpi), io.BytesIO()
     plt.close(figure)
-    picture, palette = PIL.Image.open(drawn).convert("RGB"), PIL.Image.new("P", (1, 1))
-    kept = ("white", *LINES)  # however thin the lines that have them
-    own = [round(255 * part) for colour in kept for part in to_rgb(colour)]
-    palette.putpalette([*(picture.quantize(colours - len(kept)).getpalette() or [])[: 3 * (colours - len(kept))], *own])
-    drawn_with = picture.quantize(palette=palette, dither=PIL.Image.Dither.NONE)
-    entries = np.array(drawn_with.getpalette()).reshape(-1, 3)
-    entries[entries.min(axis=1) >= NEARLY_WHITE] = 255  # Pillow looks colours up by their first six bits
-    drawn_with.putpalette(entries.flatten().tolist())
-    drawn_with.save(content, "png", optimize=True)
+    found = np.array([colour for _, colour in picture.getcolors(picture.width * picture.height) or ()])
+    used = [line for line in LINES_RGB if np.abs(found - line).max(1).min() <= NEARLY]
+    own = np.array([(255, 255, 255), *used])  # in the palette, however thin the lines that have them
+    others = np.reshape(picture.quantize(colours - len(own)).getpalette() or [], (-1, 3))[: colours - len(own)]
+    others[others.min(axis=1) >= 255 - NEARLY] = 255
+    entries = np.concatenate([own, others])
+    palette = PIL.Image.new("P", (1, 1))
+    palette.putpalette(np.resize(entries, (256, 3)).flatten().tolist())  # or Pillow adds greys of its own
+    indices = np.asarray(picture.quantize(palette=palette, dither=PIL.Image.Dither.NONE)).astype(int) % len(entries)
+    small = PIL.Image.fromarray(indices.astype(np.uint8))
+    small.putpalette(entries.flatten().tolist())
+    small.save(content, "png", optimize=True, bits=8)
     return content.getvalue()
+
+
+@styled()
+def drawn(figure: Figure, dpi: int = DPI) -> PIL.Image.Image:
+    """A figure as a picture; each pixel of an image in it is a square of whole pixels, which PNG packs well."""
+    engine, resolution, content = figure.get_layout_engine(), figure.get_dpi(), io.BytesIO()
+    locators = [axes.get_axes_locator() for axes in figure.axes]
+    figure.set_dpi(dpi)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        _fit_to_pixels(axes)
+    figure.savefig(content, format="png", dpi=dpi)
+    for axes, locator in zip(figure.axes, locators, strict=True):
+        axes.set_axes_locator(locator)
+    figure.set_dpi(resolution)
+    figure.set_layout_engine(engine or "none")
+    return PIL.Image.open(content).convert("RGB")
+
+
+def _fit_to_pixels(axes: Axes) -> None:
+    """Let each pixel of an axes' image be some whole pixels wide and high, or smooth the image if it is too small."""
+    if len(axes.images) != 1 or axes.get_aspect() == "auto":
+        return
+    (rows, columns), box = axes.images[0].get_size(), axes.get_window_extent()
+    scale = box.width / columns
+    multiple = int(scale + SPARE / columns)
+    if multiple < 0.75 * scale:
+        axes.images[0].set_interpolation("antialiased")
+        return
+    left, bottom = round((box.x0 + box.x1 - multiple * columns) / 2), round((box.y0 + box.y1 - multiple * rows) / 2)
+    fitted = Bbox.from_bounds(left, bottom, multiple * columns, multiple * rows)
+    axes.set_axes_locator(lambda _axes, _renderer: fitted.transformed(axes.figure.transSubfigure.inverted()))
 
 
 def show(rows: Sequence[Float[Tensor, "_ 1 28 28"]], labels: Sequence[str] = (), title: str = "") -> None:
@@ -106,14 +144,16 @@ def show(rows: Sequence[Float[Tensor, "_ 1 28 28"]], labels: Sequence[str] = (),
 def show_figure(figure: Figure, folder: Path | None = None, name: str = "") -> None:
     """Display a figure in a notebook, and save it as folder/name.png if there is a folder; it is closed.
 
-    A Python script has nowhere to display it, and only saves it. The alternative text is in the output's metadata,
-    where nbconvert finds it; JupyterLab does not show it.
+    It has twice as many pixels as the page gives it, for screens with a high resolution. A Python script has nowhere to
+    display it, and only saves it. The alternative text is in the output's metadata, where nbconvert finds it;
+    JupyterLab does not show it.
     """
     content = to_png(figure)
+    width = PIL.Image.open(io.BytesIO(content)).width // 2
     if folder:
         write_bytes(folder / f"{name}.png", content)
     if get_ipython() is not None:
-        display(Image(content, alt=alternative_text(figure)))
+        display(Image(content, width=width, alt=alternative_text(figure)))
 
 
 def alternative_text(figure: Figure) -> str:
@@ -155,6 +195,7 @@ def image_table(
     figure, axes = plt.subplots(
         len(rows), columns, figsize=(columns * size + left, len(rows) * size + top), squeeze=False
     )
+    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
     for row, (images, line) in enumerate(zip(rows, axes, strict=True)):
         for column, ax in enumerate(line):
             if column >= len(images):
@@ -190,22 +231,8 @@ def mosaics(
     for (row, column), block in images.items():
         ax = axes[down.index(row), across.index(column)]
         draw_image(ax, block.reshape(-1, columns, 28, 28).permute(0, 2, 1, 3).reshape(-1, columns * 28))
-        if size < 0.4:  # the picture has too few pixels to show all pixels of the images
-            ax.images[0].set_interpolation("antialiased")
         if row == down[0]:
             ax.set_title(column, fontsize=9)
         if column == across[0]:
             ax.set_ylabel(row, rotation=0, ha="right", va="center", fontsize=9)
-    return figure
-
-
-@styled()
-def metric_gallery(images: Mapping[str, Float[Tensor, "1 28 28"]], scores: pd.DataFrame) -> Figure:
-    """One image per row of a table of scores, with its name and scores below."""
-    figure, axes = plt.subplots(1, len(images), figsize=(1.45 * len(images), 2.5))
-    for ax, (name, image) in zip(axes, images.items(), strict=True):
-        draw_image(ax, image)
-        lines = "\n".join(f"{column} {value:.3g}" for column, value in scores.loc[name].items())
-        ax.set_title(name, fontsize=9)
-        ax.set_xlabel(lines, fontsize=9)
     return figure

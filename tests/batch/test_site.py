@@ -117,6 +117,7 @@ def test_a_page_shows_what_its_notebook_shows(page):
     assert [text.text.strip() for text in page.select(".output pre")] == ["1 < 2", "'four'"]
     assert page.select_one(".output td").text == "7"
     assert [image["alt"] for image in page.select("img")] == ['a "dot"', "figure"]
+    assert [image.get("width") for image in page.select("img")] == ["7", None]
     assert [image["src"] for image in page.select("img")] == [f"data:image/{k};base64,{PIXEL}" for k in ("png", "gif")]
     assert [note.text for note in page.select(".panel")] == ["A panel with controls is here in the running notebook."]
     assert "Interactive panel" not in page.text
