@@ -141,19 +141,22 @@ def show(rows: Sequence[Float[Tensor, "_ 1 28 28"]], labels: Sequence[str] = (),
     show_figure(image_table(rows, labels, title=title))
 
 
-def show_figure(figure: Figure, folder: Path | None = None, name: str = "") -> None:
+def show_figure(figure: Figure, folder: Path | None = None, name: str = "", alt: str = "") -> None:
     """Display a figure in a notebook, and save it as folder/name.png if there is a folder; it is closed.
 
     It has twice as many pixels as the page gives it, for screens with a high resolution. A Python script has nowhere to
-    display it, and only saves it. The alternative text is in the output's metadata, where nbconvert finds it;
-    JupyterLab does not show it.
+    display it, and only saves it.
+
+    Args:
+        alt: what the figure shows, in a sentence, for those who cannot see it; otherwise the words that stand in it. It
+            is in the output's metadata, where nbconvert finds it; JupyterLab does not show it.
     """
     content = to_png(figure)
     width = PIL.Image.open(io.BytesIO(content)).width // 2
     if folder:
         write_bytes(folder / f"{name}.png", content)
     if get_ipython() is not None:
-        display(Image(content, width=width, alt=alternative_text(figure)))
+        display(Image(content, width=width, alt=alt or alternative_text(figure)))
 
 
 def alternative_text(figure: Figure) -> str:

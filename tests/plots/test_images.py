@@ -95,7 +95,9 @@ def test_show_displays_in_a_notebook(monkeypatch):
     monkeypatch.setattr(images, "get_ipython", InteractiveShell)
     monkeypatch.setattr(images, "display", displayed.append)
     show([torch.zeros(2, 1, 28, 28)], ["x"])
-    (image,) = displayed
+    show_figure(image_table([torch.zeros(2, 1, 28, 28)]), alt="Two black images.")
+    image, described = displayed
+    assert described.alt == "Two black images."
     assert pixels(image.data).shape[1] in (2 * image.width, 2 * image.width + 1)
     assert image.alt == "x"
 
