@@ -121,7 +121,10 @@ class NoisyDigits:
 
 
 class EstimatesPicture:
-    """What the network sees and says at t: x, z_t, the noise in it, the network's estimate, and x̂, which follows.
+    """What the network sees and says at t: x, z_t, the noise in it, the network's estimate, its error, and x̂.
+
+    Noise and estimate are divided by four, which fits them to the grey scale; their difference is multiplied by four,
+    and mid-grey where there is none.
 
     Args:
         found: what `precomputed.estimates` gave.
@@ -132,13 +135,13 @@ class EstimatesPicture:
     def __init__(self, found: Mapping[int, Estimate], T: int):
         self.found, self.T = found, T
         columns = len(next(iter(found.values())).x)
-        self.figure, self.rows = rows_alone(5, columns, ["x", "z$_t$", "ε / 4", "g / 4", "x̂"])
+        self.figure, self.rows = rows_alone(6, columns, ["x", "z$_t$", "ε / 4", "g / 4", "4(g − ε)", "x̂"])
         self.title = moving_title(self.figure)
 
     def __call__(self, t: int) -> Figure:
-        """Digits x, their latents z_t, the noise ε, the network's estimate g of it, and the estimate x̂ that follows."""
+        """Digits x, their latents z_t, the noise ε, the network's estimate g, four times its error, and x̂."""
         e = self.found[t]
-        self.rows.show([e.x, e.z, e.noise / 4, e.g / 4, e.x_hat])
+        self.rows.show([e.x, e.z, e.noise / 4, e.g / 4, 4 * (e.g - e.noise), e.x_hat])
         self.title.set_text(f"t = {t} of {self.T}, α_t = {e.alpha:.3g}: mean squared error of ε {e.error:.3f}")
         return self.figure
 

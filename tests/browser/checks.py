@@ -198,8 +198,9 @@ def estimates(sentence: str, png: bytes, experiment: Experiment) -> None:
         g = experiment.load_decoder("shipped").network(z, torch.full((8,), t / T))
     assert abs(error - (g - noise).square().mean().item()) < 1.5e-3, "the error is another one"
     picture = layout("estimates")
-    found = Reading(png, picture.figure).images(picture.rows.picture.axes, 5, 8)
-    expected = {"x": x, "z_t": z, "ε / 4": noise / 4, "g / 4": g / 4, "x̂": (z - (1 - a) ** 0.5 * g) / a**0.5}
+    found = Reading(png, picture.figure).images(picture.rows.picture.axes, 6, 8)
+    expected = {"x": x, "z_t": z, "ε / 4": noise / 4, "g / 4": g / 4, "4(g − ε)": 4 * (g - noise)}
+    expected["x̂"] = (z - (1 - a) ** 0.5 * g) / a**0.5
     for row, (name, images) in zip(found, expected.items(), strict=True):
         assert_same_images(row, images[:, 0], f"{name} at t = {t:g}")
 

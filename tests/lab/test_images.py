@@ -81,9 +81,17 @@ def test_estimates_of_a_decoder_that_knows(x, noise):
     found = estimates(knows(x), constant(beta=0.1, T=10), x, noise, [1, 5, 10])
     picture = EstimatesPicture(found, 10)
     assert picture(5).get_suptitle() == "t = 5 of 10, α_t = 0.59: mean squared error of ε 0.000"
-    assert_shown(picture.rows, 4, 1, x[1, 0], atol=1e-4)  # x̂ is x
+    assert_shown(picture.rows, 5, 1, x[1, 0], atol=1e-4)  # x̂ is x
     assert_shown(picture.rows, 2, 1, noise[1, 0] / 4, atol=1e-6)
     assert_shown(picture.rows, 3, 1, noise[1, 0] / 4, atol=1e-4)
+    assert_shown(picture.rows, 4, 1, 0 * noise[1, 0], atol=1e-4)
+
+
+def test_estimates_show_the_error_enlarged(x, noise):
+    found = estimates(lambda z, time: noise + 0.05 * x, constant(beta=0.1, T=10), x, noise, [5])
+    picture = EstimatesPicture(found, 10)
+    picture(5)
+    assert_shown(picture.rows, 4, 1, 0.2 * x[1, 0], atol=1e-5)
 
 
 def test_trajectories_are_the_samplers_own(x):
