@@ -86,10 +86,10 @@ class EvidenceBound:
     """
 
     @styled()
-    def __init__(self, model: LatentModel, deepest: float = 12.0):
+    def __init__(self, model: LatentModel, deepest: float = 8.0):
         self.model, self.deepest = model, deepest
         self.z, self.means = np.linspace(-RANGE, RANGE, 401), np.linspace(-RANGE, RANGE, 81)
-        self.figure, (left, right) = plt.subplots(1, 2, figsize=(7.8, 2.9))
+        self.figure, (left, right) = plt.subplots(1, 2, figsize=(7.8, 3.8))
         self.title = moving_title(self.figure)
         left.plot(self.z, np.exp(log_normal(self.z, 0, 1)), "--", color=GREY, label="prior p(z)")
         edges = np.append(self.z, 2 * self.z[-1] - self.z[-2])
@@ -99,12 +99,12 @@ class EvidenceBound:
         left.set(xlabel="latent z", ylabel="density", ylim=(0, 8.2), xlim=(-RANGE, RANGE))
         right.axhline(0, color=BLUE, label="log p(x)")
         self.bound = curve(right, color=RED, label="ELBO, over q's mean")
-        self.gap = curve(right, color="black", linewidth=1, label="the gap, KL(q ‖ p(z|x))")
+        self.gap = curve(right, color="black", linewidth=3, label="the gap, KL(q ‖ p(z|x))")
         self.here = curve(right, "o", color=RED)
-        right.set(xlabel="mean of q", ylabel="nats above log p(x)", ylim=(-deepest, 0.6 * deepest))
+        right.set(xlabel="mean of q", ylabel="nats above log p(x)", ylim=(-deepest, 1))
         right.set_xlim(-RANGE, RANGE)
         for ax in (left, right):
-            ax.legend(fontsize=8, loc="upper right")
+            ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))  # below, where it covers no curve
 
     def __call__(self, x: float, mean: float, deviation: float) -> Figure:
         """The posterior p(z|x) and a Gaussian q; the ELBO under log p(x), over the mean of q."""
