@@ -7,25 +7,39 @@ from contextlib import closing
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 
 from ddpm_utils.data.datasets import Dataset
+from ddpm_utils.diffusion.exact import identity_loss
 from ddpm_utils.diffusion.samplers import sample, standard_start
+from ddpm_utils.diffusion.schedules import NoiseSchedule
 from ddpm_utils.diffusion.solvers import METHODS, fewest_calls
 from ddpm_utils.lab.canvas import Rows, moves, moving_title
 from ddpm_utils.plots.images import BLUE, ORANGE, styled
 from ddpm_utils.randomness import START_SEED
+from ddpm_utils.shapes import Images
 from ddpm_utils.system.locks import delete_runs
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.loop import Progress
 from ddpm_utils.training.run import close_other
 
-FLOOR, CEILING = 1e-3, 3.0  # of the loss axis
+CEILING = 3.0  # of the loss axis
 SAMPLED = (0, 0.05, 0.1, 0.25, 0.5, 1)  # shares of the steps after which samples are drawn
 SAMPLER = METHODS["DPM-Solver++(2M)"]
 WORKING: dict[Path, "Background"] = {}
 """What trains now, by run folder: a run must not be written by two."""
+
+
+def loss_floor(schedule: NoiseSchedule, images: Images) -> float:
+    """Where the loss axis begins: a tenth of the loss of ε̂ = z_t, the mean over t, rounded down to 1, 2 or 5 times 10ⁿ.
+
+    A trained network's loss lies above: at β = 0.001, T = 2000 about 0.03, at β = 0.1, T = 200 about 0.003.
+    """
+    least = identity_loss(images, schedule.alpha[1:]).mean() / 10
+    power = 10.0 ** np.floor(np.log10(least))
+    return float(max(factor * power for factor in (1, 2, 5) if factor * power <= least))
 
 
 class LiveTraining:
@@ -94,9 +108,10 @@ class LiveTraining:
         self.title = moving_title(self.figure)
         self.batch = moves(ax["losses"].plot([], [], color=BLUE, linewidth=0.8, label="training, one batch")[0])
         self.validation = moves(ax["losses"].plot([], [], "o-", color=ORANGE, label="validation, fixed grid")[0])
-        ax["losses"].set(xlabel="step", ylabel="mean squared error of ε", yscale="log", ylim=(FLOOR, CEILING))
+        floor = loss_floor(self.experiment.noise_schedule, self.dataset.validation.images)
+        ax["losses"].set(xlabel="step", ylabel="mean squared error of ε", yscale="log", ylim=(floor, CEILING))
         ax["losses"].set_xlim(0, max(self.total, 1))
-        ax["losses"].legend(fontsize=8)
+        ax["losses"].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.12))  # where it covers no loss
         self.rows = Rows(ax["samples"], rows, self.columns, [f"step {stop}" for stop in self.stops])
 
     def __iter__(self) -> Generator[Progress]:

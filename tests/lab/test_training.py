@@ -7,8 +7,9 @@ import matplotlib.pyplot as plt
 import pytest
 import torch
 
+from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.lab import panels
-from ddpm_utils.lab.training import WORKING, LiveTraining
+from ddpm_utils.lab.training import WORKING, LiveTraining, loss_floor
 from ddpm_utils.training.experiments import Experiment
 from tests.patience import PATIENCE, wait_until
 
@@ -50,6 +51,11 @@ class Pausing(LiveTraining):
                 yield progress
 
 
+@pytest.mark.parametrize(("beta", "T", "expected"), [(0.001, 2000, 0.02), (0.1, 200, 0.001), (0.01, 10, 0.05)])
+def test_the_loss_axis_fits_the_experiment(digits, beta, T, expected):
+    assert loss_floor(constant(beta=beta, T=T), digits.validation.images) == pytest.approx(expected)
+
+
 def test_a_whole_run(experiment, digits):
     training = LiveTraining(experiment, digits, columns=2, calls=2)
     total = len(digits.train) // experiment.batch_size * 2
@@ -61,6 +67,7 @@ def test_a_whole_run(experiment, digits):
     figure = training()
     assert figure.get_suptitle().startswith(f"Trained: step {total} of {total}, validation loss 0.")
     assert training.batch.get_xdata() == seen
+    assert training.batch.axes.get_ylim()[0] == loss_floor(experiment.noise_schedule, digits.validation.images)
     assert training.validation.get_xdata() == [total // 2, total]
     assert list(LiveTraining(experiment, digits)) == []  # nothing is left to do
 
