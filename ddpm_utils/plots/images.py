@@ -5,6 +5,7 @@ Images are always on the fixed grey scale −0.5 (black) … 0.5 (white), never 
 
 import io
 import re
+import textwrap
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -53,9 +54,10 @@ STYLE = DEFAULTS | {
 }
 DRAWING = threading.RLock()
 LINES_RGB = [tuple(round(255 * part) for part in to_rgb(colour)) for colour in LINES]
-NEARLY = 5  # of 255: colours that count as the same; no background is to be seen on a white page
+NEARLY = 5  # of 255: colours that count as the same
 DPI = 200  # of a saved picture, twice that of the page: sharp on all screens
 COLOURS = 24  # in a saved picture: hardly fewer greys than the eye tells apart in it
+SHADES = 64  # the same with a heat map in it, whose steps would be seen
 SPARE = 8  # pixels between images that the images may take
 
 
@@ -80,19 +82,21 @@ def styled() -> Iterator[None]:
 
 
 @styled()
-def to_png(figure: Figure, colours: int = COLOURS, dpi: int = DPI) -> bytes:
+def to_png(figure: Figure, colours: int | None = None, dpi: int = DPI) -> bytes:
     """A figure as PNG with a palette of so many colours, a third of matplotlib's size; it is closed."""
+    heat_map = any(axes.images and axes.get_aspect() == "auto" for axes in figure.axes)
+    colours = colours or (SHADES if heat_map else COLOURS)
     picture, content = drawn(figure, dpi), io.BytesIO()
     plt.close(figure)
     found = np.array([colour for _, colour in picture.getcolors(picture.width * picture.height) or ()])
     used = [line for line in LINES_RGB if np.abs(found - line).max(1).min() <= NEARLY]
-    own = np.array([(255, 255, 255), *used])  # in the palette, however thin the lines that have them
+    own = np.array([(255, 255, 255), (0, 0, 0), *used])  # in the palette, however thin the lines that have them
     others = np.reshape(picture.quantize(colours - len(own)).getpalette() or [], (-1, 3))[: colours - len(own)]
-    others[others.min(axis=1) >= 255 - NEARLY] = 255
     entries = np.concatenate([own, others])
     palette = PIL.Image.new("P", (1, 1))
     palette.putpalette(np.resize(entries, (256, 3)).flatten().tolist())  # or Pillow adds greys of its own
     indices = np.asarray(picture.quantize(palette=palette, dither=PIL.Image.Dither.NONE)).astype(int) % len(entries)
+    indices[(np.asarray(picture) == 255).all(-1)] = 0  # since Pillow looks colours up by their first six bits
     small = PIL.Image.fromarray(indices.astype(np.uint8))
     small.putpalette(entries.flatten().tolist())
     small.save(content, "png", optimize=True, bits=8)
@@ -218,9 +222,10 @@ def image_table(
 def mosaics(
     images: Mapping[tuple[str, str], Float[Tensor, "n 1 28 28"]], columns: int = 8, size: float = 0.3
 ) -> Figure:
-    """Many small images, one block for each (row, column) label, without gaps.
+    """Many small images, one block for each (row, column) label, without gaps; long column labels are wrapped.
 
     Args:
+        images: n is the same in all blocks, or the others leave room.
         columns: images in a line of a block; n must be a multiple.
         size: of one image, in inches.
     """
@@ -229,13 +234,15 @@ def mosaics(
     down, across = (list(dict.fromkeys(label[axis] for label in images)) for axis in (0, 1))
     lines = max(len(block) for block in images.values()) // columns
     left = 0.09 * max(len(row) for row in down)
-    figsize = (len(across) * (columns * size + 0.2) + left, len(down) * (lines * size + 0.1) + 0.4)
+    titles = [textwrap.fill(column, max(1, int(columns * size / 0.085))) for column in across]  # as wide as a block
+    top = 0.25 + 0.15 * max(title.count("\n") + 1 for title in titles)
+    figsize = (len(across) * (columns * size + 0.2) + left, len(down) * (lines * size + 0.1) + top)
     figure, axes = plt.subplots(len(down), len(across), figsize=figsize, squeeze=False)
     for (row, column), block in images.items():
         ax = axes[down.index(row), across.index(column)]
         draw_image(ax, block.reshape(-1, columns, 28, 28).permute(0, 2, 1, 3).reshape(-1, columns * 28))
         if row == down[0]:
-            ax.set_title(column, fontsize=9)
+            ax.set_title(titles[across.index(column)], fontsize=9)
         if column == across[0]:
             ax.set_ylabel(row, rotation=0, ha="right", va="center", fontsize=9)
     return figure
