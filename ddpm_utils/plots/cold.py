@@ -1,4 +1,4 @@
-"""Figures of part 2: one pixel's reverse step, what degradations keep, errors on the way back, restored images."""
+"""Figures of part 2: what degradations keep, errors on the way back, restored images; and of one pixel's decoders."""
 
 import io
 from collections.abc import Mapping, Sequence
@@ -8,11 +8,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 import PIL.Image
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ddpm_utils.data.datasets import to_unit
+from ddpm_utils.plots.curves import heat_map
 from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, styled
 
 STYLES = [
@@ -43,6 +44,33 @@ def gaussian_loss(
     right.set(xscale="log", xlabel="step t")
     for ax in (left, right):
         ax.legend(fontsize=8)
+    return figure
+
+
+@styled()
+def decoder_over_time(
+    z: Float[np.ndarray, " points"],
+    t_values: Sequence[int] | np.ndarray,
+    answers: Mapping[str, Float[np.ndarray, "times points"]],
+    title: str = "",
+    mask: Bool[np.ndarray, "times points"] | None = None,
+) -> Figure:
+    """What decoders answer to z_t, such as E[ε|z_t], as heat maps over t with one colour scale, a panel for each.
+
+    Args:
+        z: where the answers are given, evenly spaced.
+        t_values: the steps that the answers are for, evenly spaced.
+        mask: True where there are no data, which is left white.
+    """
+    shown = {label: np.ma.array(answer, mask=mask if mask is not None else False) for label, answer in answers.items()}
+    most, ends = max(abs(answer).max() for answer in shown.values()), (float(t_values[0]), float(t_values[-1]))
+    figure, axes = plt.subplots(1, len(answers), figsize=(3.4 * len(answers) + 1, 3), sharey=True, squeeze=False)
+    for ax, (label, answer) in zip(axes[0], shown.items(), strict=True):
+        image = heat_map(ax, answer, z, ends, cmap="coolwarm", vmin=-most, vmax=most)
+        ax.set_title(label, fontsize=10)
+    axes[0, 0].set_ylabel(r"$z_t$")
+    figure.colorbar(image, ax=list(axes[0]), label="estimate of ε")
+    figure.suptitle(title, fontsize=10)
     return figure
 
 

@@ -7,13 +7,22 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from torch import Tensor
 
 from ddpm_utils.diffusion.forward import posterior_tables
 from ddpm_utils.diffusion.one_dimension import log_normal
 from ddpm_utils.diffusion.schedules import NoiseSchedule
 from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, styled
+
+
+def _legend_below(figure: Figure, columns: int = 3) -> None:
+    """One legend for all axes, below them, where it covers no data."""
+    pairs = [zip(*ax.get_legend_handles_labels(), strict=True) for ax in figure.axes]
+    entries = {label: handle for axes_pairs in pairs for handle, label in axes_pairs}
+    figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=columns, fontsize=8)
 
 
 @styled()
@@ -31,8 +40,9 @@ def loss_curves(histories: Mapping[str, Sequence[tuple[float, float, float]]], s
         marked = np.isin(epoch, snapshots)
         if marked.any():
             ax.plot(epoch[marked], validation[marked], "o", color=RED, zorder=3, label="snapshots")
-        ax.set(title=title, xlabel="epoch", ylabel="mean squared error of ε", yscale="log")
-        ax.legend(fontsize=8)
+        ax.set(xlabel="epoch", ylabel="mean squared error of ε", yscale="log")
+        ax.set_title(title, fontsize=10)
+    _legend_below(figure)
     return figure
 
 
@@ -43,26 +53,28 @@ def loss_over_time(
     curves: Mapping[str, np.ndarray],
     bins: int = 20,
 ) -> Figure:
-    """Losses of images at their t, averaged in bins of equal width with standard errors, beside closed forms.
+    """Losses of images at their t, averaged in bins with standard errors, beside closed forms; on logarithmic axes.
 
     Args:
         t: each image's step, 1…T.
         losses: label → one loss per image.
         curves: label → values over t = 0…T; entry 0 is not shown.
+        bins: evenly spaced in log t; those without images are left out.
     """
     at = np.asarray(t)
-    edges = np.linspace(0, at.max(), bins + 1)
-    figure, axes = plt.subplots(figsize=(6, 3))
+    inside = [(low <= at) & (at < high) for low, high in pairwise(np.geomspace(1, at.max() + 1, bins + 1))]
+    inside = [places for places in inside if places.any()]
+    centre = [np.exp(np.log(at[places]).mean()) for places in inside]
+    figure, axes = plt.subplots(figsize=(6, 3.4))
     for colour, marker, (label, values) in zip((BLUE, PURPLE), "os", losses.items(), strict=False):
-        groups = [np.asarray(values)[(low < at) & (at <= high)] for low, high in pairwise(edges)]
+        groups = [np.asarray(values)[places] for places in inside]
         mean = [group.mean() for group in groups]
-        error = [group.std() / max(1, len(group)) ** 0.5 for group in groups]
-        centre = (edges[1:] + edges[:-1]) / 2
+        error = [group.std() / len(group) ** 0.5 for group in groups]
         axes.errorbar(centre, mean, error, fmt=marker, markersize=4, color=colour, label=label)
     for colour, style, (label, curve) in zip((ORANGE, GREEN, RED), ("-", "--", ":"), curves.items(), strict=False):
         axes.plot(np.arange(1, len(curve)), curve[1:], style, color=colour, label=label)
-    axes.set(xlabel="step t", ylabel="mean squared error of ε", yscale="log")
-    axes.legend()
+    axes.set(xlabel="step t", ylabel="mean squared error of ε", xscale="log", yscale="log")
+    _legend_below(figure)
     return figure
 
 
@@ -73,7 +85,7 @@ def quality_over_calls(measured: pd.DataFrame) -> Figure:
     Args:
         measured: columns sampler, calls, fid, low, high, floor (see `recorded.Row`).
     """
-    figure, axes = plt.subplots(figsize=(7, 4))
+    figure, axes = plt.subplots(figsize=(7, 4.6))
     most = measured.calls.max()
     markers = cycle(("o-", "s--", "^-", "D--", "v-"))
     for marker, (name, few) in zip(
@@ -89,7 +101,7 @@ def quality_over_calls(measured: pd.DataFrame) -> Figure:
     ticks = [5 * 2**k for k in range(7) if measured.fid.min() / 2 < 5 * 2**k < 2 * measured.fid.max()]
     axes.set_yticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
-    axes.legend(fontsize=8)
+    _legend_below(figure)
     return figure
 
 
@@ -105,9 +117,9 @@ def reconstruction_error(steps: Sequence[int], rmse: Sequence[float], alpha: np.
     above.plot(steps, rmse, "o-", label="reconstructions")
     above.axhline(unrelated, color=GREY, linestyle="--", label="two unrelated images")
     above.set(ylabel="RMSE", ylim=(0, None))
-    above.legend()
     below.plot(np.arange(len(alpha)), alpha, color=ORANGE)
     below.set(xlabel="step t from which the image is restored", ylabel="signal left, α", ylim=(0, 1))
+    _legend_below(figure)
     return figure
 
 
@@ -122,15 +134,15 @@ def histograms_against_normal(
         label: of the density.
         xlabel: of the axis.
     """
-    figure, axes = plt.subplots(figsize=(6, 2.8))
+    figure, axes = plt.subplots(figsize=(6, 3.1))
     arrays = {name: np.asarray(array).ravel() for name, array in values.items()}
     edges = np.linspace(mean - 4 * deviation, mean + 4 * deviation, 51)
     for colour, (name, array) in zip((BLUE, ORANGE, GREEN), arrays.items(), strict=False):
         axes.hist(array, edges, density=True, histtype="step", color=colour, linewidth=1.2, label=name)
     fine = np.linspace(edges[0], edges[-1], 300)
     axes.plot(fine, np.exp(log_normal(fine, mean, deviation)), "--", color="black", label=label)
-    axes.set(xlabel=xlabel, ylabel="density", ylim=(0, 1.35 * np.exp(log_normal(mean, mean, deviation))))
-    axes.legend(fontsize=8, loc="upper right")
+    axes.set(xlabel=xlabel, ylabel="density", ylim=(0, 1.15 * np.exp(log_normal(mean, mean, deviation))))
+    _legend_below(figure, 2)
     return figure
 
 
@@ -151,7 +163,7 @@ def schedules(named: Mapping[str, NoiseSchedule]) -> Figure:
     axes[2].axhline(1, color=GREY, linewidth=0.8)
     for ax in axes:
         ax.set(xlabel="t / T")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize=8)
+    _legend_below(figure)
     return figure
 
 
@@ -161,7 +173,7 @@ def posterior_weights(schedule: NoiseSchedule, title: str = "") -> Figure:
     t = np.arange(1, schedule.T + 1)
     z_weight, x_weight, variance = (table[1:] for table in posterior_tables(schedule))
     marker = "." if schedule.T < 60 else None
-    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 2.6))
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 2.9))
     left.plot(t, z_weight, color=BLUE, marker=marker, label=r"weight of $z_t$")
     left.plot(t, x_weight, color=ORANGE, marker=marker, label="weight of x")
     left.set(ylabel="weight in the mean", ylim=(-0.05, 1.1))
@@ -170,7 +182,7 @@ def posterior_weights(schedule: NoiseSchedule, title: str = "") -> Figure:
     right.set(ylabel="variance per pixel", ylim=(0, None))
     for ax in (left, right):
         ax.set(xlabel="step t", xscale="log" if schedule.T > 20 else "linear")
-        ax.legend(fontsize=8)
+    _legend_below(figure, 4)
     figure.suptitle(title, fontsize=10)
     return figure
 
@@ -191,12 +203,44 @@ def density_over_time(
         paths: z_t of each path over t = 0…T.
     """
     figure, axes = plt.subplots(figsize=(7, 3))
-    T = len(paths) - 1
-    shades = (density / density.max(1, keepdims=True)).T
-    extent = (0, T, float(z[0]), float(z[-1]))
-    axes.imshow(shades, extent=extent, origin="lower", aspect="auto", cmap="Greys", vmax=2, interpolation="bilinear")
-    for colour, path in zip(cycle((BLUE, ORANGE)), paths.T, strict=False):
-        axes.plot(np.arange(T + 1), path, color=colour, linewidth=0.7)
-    axes.set(xlabel="step t", ylabel=r"$z_t$", ylim=extent[2:], title=title)
-    axes.grid(False)
+    _density_and_paths(axes, z, density, paths, len(paths) - 1)
+    axes.set(ylabel=r"$z_t$", title=title)
     return figure
+
+
+@styled()
+def reverse_paths(
+    z: Float[np.ndarray, " points"],
+    density: Float[np.ndarray, "columns points"],
+    paths: Mapping[str, Float[np.ndarray, "steps paths"]],
+    title: str = "",
+) -> Figure:
+    """Paths of samplers on the density q(z_t), one panel for each; a path begins at t = T, at the right.
+
+    Args:
+        z, density: as in `density_over_time`.
+        paths: label → z_t of each path at evenly spaced steps from t = 0 to T; the longest has all steps.
+    """
+    figure, axes = plt.subplots(1, len(paths), figsize=(3.6 * len(paths) + 0.4, 3), sharey=True, squeeze=False)
+    figure.get_layout_engine().set(w_pad=0.12)
+    for ax, (label, found) in zip(axes[0], paths.items(), strict=True):
+        _density_and_paths(ax, z, density, found, max(map(len, paths.values())) - 1)
+        ax.set_title(label, fontsize=10)
+    axes[0, 0].set_ylabel(r"$z_t$")
+    figure.suptitle(title, fontsize=10)
+    return figure
+
+
+def _density_and_paths(axes: Axes, z: np.ndarray, density: np.ndarray, paths: np.ndarray, T: int) -> None:
+    """Shades of grey, and on them the paths, whose rows are spread evenly from t = 0 to T."""
+    heat_map(axes, density / density.max(1, keepdims=True), z, (0, T), cmap="Greys", vmax=2)
+    for colour, path in zip(cycle((BLUE, ORANGE)), paths.T, strict=False):
+        axes.plot(np.linspace(0, T, len(path)), path, color=colour, linewidth=0.7)
+
+
+def heat_map(axes: Axes, rows: np.ndarray, z: np.ndarray, t: tuple[float, float], **look) -> AxesImage:
+    """Values over t, horizontally, and z; one row for each t."""
+    extent = (*t, float(z[0]), float(z[-1]))
+    axes.set(xlabel="step t", ylim=extent[2:])
+    axes.grid(False)
+    return axes.imshow(rows.T, extent=extent, origin="lower", aspect="auto", interpolation="bilinear", **look)

@@ -65,3 +65,18 @@ def test_animation_is_a_looping_gif_on_the_fixed_grey_scale():
         durations.append(film.info["duration"])
     assert levels == [0, 128, 255]
     assert durations == [120, 120, 1000]
+
+
+def test_decoders_share_a_scale_and_are_white_without_data():
+    z, t = np.array([-1.0, 0.0, 1.0]), np.array([1, 2])
+    answer, mask = np.array([[-1.0, 0.0, 1.0], [-2.0, 0.0, 9.0]]), np.zeros((2, 3), dtype=bool)
+    mask[1, 2] = True  # where the largest answer is
+    figure = cold.decoder_over_time(z, t, {"exact": answer, "network": answer / 2}, "low β", mask)
+    exact, network, bar = figure.axes
+    assert [ax.get_title() for ax in (exact, network)] == ["exact", "network"]
+    assert exact.images[0].get_clim() == network.images[0].get_clim() == (-2, 2)
+    shown = exact.images[0].get_array()  # z upwards, t to the right
+    np.testing.assert_array_equal(shown.mask, mask.T)
+    assert shown[:, 0].tolist() == [-1, 0, 1]
+    assert exact.images[0].get_extent() == [1, 2, -1, 1]
+    assert bar.get_ylabel() == "estimate of ε"
