@@ -13,6 +13,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import PIL.Image
 from IPython import get_ipython
 from IPython.display import Image, display
@@ -21,7 +22,6 @@ from matplotlib import rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.transforms import Bbox
 from torch import Tensor
 
 from ddpm_utils.data.checks import check_latents
@@ -32,6 +32,8 @@ BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#666666",
 )  # fmt: skip
 LINES = (BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY)
+DPI = 100  # of the page
+SHARP = 200  # of curves and words, for screens with a high resolution
 BEHAVIOUR = {
     *("backend", "backend_fallback", "date", "docstring", "figure.raise_window"),
     *("interactive", "keymap", "savefig.directory", "timezone", "tk", "toolbar", "webagg"),
@@ -44,7 +46,7 @@ STYLE = DEFAULTS | {
     "axes.spines.right": False,
     "axes.spines.top": False,
     "figure.constrained_layout.use": True,
-    "figure.dpi": 100,
+    "figure.dpi": DPI,
     "font.size": 10,
     "grid.alpha": 0.3,
     "image.cmap": "gray",
@@ -53,12 +55,9 @@ STYLE = DEFAULTS | {
     "lines.linewidth": 1.5,
 }
 DRAWING = threading.RLock()
-LINES_RGB = [tuple(round(255 * part) for part in to_rgb(colour)) for colour in LINES]
-NEARLY = 5  # of 255: colours that count as the same
-DPI = 200  # of a saved picture, twice that of the page: sharp on all screens
-COLOURS = 24  # in a saved picture: hardly fewer greys than the eye tells apart in it
-SHADES = 64  # the same with a heat map in it, whose steps would be seen
-SPARE = 8  # pixels between images that the images may take
+NEARLY_WHITE = 250  # of 255: no background is to be seen on a white page
+COLOURS = 64  # in a saved picture of images: more greys than the eye tells apart in it
+FEW_COLOURS = 24  # in one of curves
 
 
 @contextmanager
@@ -82,58 +81,29 @@ def styled() -> Iterator[None]:
 
 
 @styled()
-def to_png(figure: Figure, colours: int | None = None, dpi: int = DPI) -> bytes:
-    """A figure as PNG with a palette of so many colours, a third of matplotlib's size; it is closed."""
-    heat_map = any(axes.images and axes.get_aspect() == "auto" for axes in figure.axes)
-    colours = colours or (SHADES if heat_map else COLOURS)
-    picture, content = drawn(figure, dpi), io.BytesIO()
+def to_png(figure: Figure, colours: int | None = None, dpi: int | None = None) -> bytes:
+    """A figure as PNG with a palette, a third of matplotlib's size; it is closed.
+
+    Args:
+        colours: in the palette; 24 for curves, 64 for images and heat maps, whose shades are more.
+        dpi: 200 for curves; 100 for a figure of images alone, whose pixels are larger than those of any screen.
+    """
+    drawn, content = io.BytesIO(), io.BytesIO()
+    pictures = [axes.get_aspect() for axes in figure.axes if axes.images]
+    colours = colours or (COLOURS if pictures else FEW_COLOURS)
+    images_alone = len(pictures) == sum(axes.axison for axes in figure.axes) and "auto" not in pictures
+    figure.savefig(drawn, format="png", dpi=dpi or (DPI if images_alone else SHARP))
     plt.close(figure)
-    found = np.array([colour for _, colour in picture.getcolors(picture.width * picture.height) or ()])
-    used = [line for line in LINES_RGB if np.abs(found - line).max(1).min() <= NEARLY]
-    own = np.array([(255, 255, 255), (0, 0, 0), *used])  # in the palette, however thin the lines that have them
-    others = np.reshape(picture.quantize(colours - len(own)).getpalette() or [], (-1, 3))[: colours - len(own)]
-    entries = np.concatenate([own, others])
-    palette = PIL.Image.new("P", (1, 1))
-    palette.putpalette(np.resize(entries, (256, 3)).flatten().tolist())  # or Pillow adds greys of its own
-    indices = np.asarray(picture.quantize(palette=palette, dither=PIL.Image.Dither.NONE)).astype(int) % len(entries)
-    indices[(np.asarray(picture) == 255).all(-1)] = 0  # since Pillow looks colours up by their first six bits
-    small = PIL.Image.fromarray(indices.astype(np.uint8))
-    small.putpalette(entries.flatten().tolist())
-    small.save(content, "png", optimize=True, bits=8)
+    picture, palette = PIL.Image.open(drawn).convert("RGB"), PIL.Image.new("P", (1, 1))
+    kept = ("white", *LINES)  # however thin the lines that have them
+    own = [round(255 * part) for colour in kept for part in to_rgb(colour)]
+    palette.putpalette([*(picture.quantize(colours - len(kept)).getpalette() or [])[: 3 * (colours - len(kept))], *own])
+    drawn_with = picture.quantize(palette=palette, dither=PIL.Image.Dither.NONE)
+    entries = np.array(drawn_with.getpalette()).reshape(-1, 3)
+    entries[entries.min(axis=1) >= NEARLY_WHITE] = 255  # Pillow looks colours up by their first six bits
+    drawn_with.putpalette(entries.flatten().tolist())
+    drawn_with.save(content, "png", optimize=True)
     return content.getvalue()
-
-
-@styled()
-def drawn(figure: Figure, dpi: int = DPI) -> PIL.Image.Image:
-    """A figure as a picture; each pixel of an image in it is a square of whole pixels, which PNG packs well."""
-    engine, resolution, content = figure.get_layout_engine(), figure.get_dpi(), io.BytesIO()
-    locators = [axes.get_axes_locator() for axes in figure.axes]
-    figure.set_dpi(dpi)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")
-    for axes in figure.axes:
-        _fit_to_pixels(axes)
-    figure.savefig(content, format="png", dpi=dpi)
-    for axes, locator in zip(figure.axes, locators, strict=True):
-        axes.set_axes_locator(locator)
-    figure.set_dpi(resolution)
-    figure.set_layout_engine(engine or "none")
-    return PIL.Image.open(content).convert("RGB")
-
-
-def _fit_to_pixels(axes: Axes) -> None:
-    """Let each pixel of an axes' image be some whole pixels wide and high, or smooth the image if it is too small."""
-    if len(axes.images) != 1 or axes.get_aspect() == "auto":
-        return
-    (rows, columns), box = axes.images[0].get_size(), axes.get_window_extent()
-    scale = box.width / columns
-    multiple = int(scale + SPARE / columns)
-    if multiple < 0.75 * scale:
-        axes.images[0].set_interpolation("antialiased")
-        return
-    left, bottom = round((box.x0 + box.x1 - multiple * columns) / 2), round((box.y0 + box.y1 - multiple * rows) / 2)
-    fitted = Bbox.from_bounds(left, bottom, multiple * columns, multiple * rows)
-    axes.set_axes_locator(lambda _axes, _renderer: fitted.transformed(axes.figure.transSubfigure.inverted()))
 
 
 def show(rows: Sequence[Float[Tensor, "_ 1 28 28"]], labels: Sequence[str] = (), title: str = "") -> None:
@@ -148,15 +118,14 @@ def show(rows: Sequence[Float[Tensor, "_ 1 28 28"]], labels: Sequence[str] = (),
 def show_figure(figure: Figure, folder: Path | None = None, name: str = "", alt: str = "") -> None:
     """Display a figure in a notebook, and save it as folder/name.png if there is a folder; it is closed.
 
-    It has twice as many pixels as the page gives it, for screens with a high resolution. A Python script has nowhere to
-    display it, and only saves it.
+    A Python script has nowhere to display it, and only saves it.
 
     Args:
         alt: what the figure shows, in a sentence, for those who cannot see it; otherwise the words that stand in it. It
             is in the output's metadata, where nbconvert finds it; JupyterLab does not show it.
     """
+    width = round(figure.get_figwidth() * DPI)  # on the page, however many pixels it has
     content = to_png(figure)
-    width = PIL.Image.open(io.BytesIO(content)).width // 2
     if folder:
         write_bytes(folder / f"{name}.png", content)
     if get_ipython() is not None:
@@ -202,7 +171,6 @@ def image_table(
     figure, axes = plt.subplots(
         len(rows), columns, figsize=(columns * size + left, len(rows) * size + top), squeeze=False
     )
-    figure.get_layout_engine().set(w_pad=0.02, h_pad=0.02)
     for row, (images, line) in enumerate(zip(rows, axes, strict=True)):
         for column, ax in enumerate(line):
             if column >= len(images):
@@ -225,7 +193,6 @@ def mosaics(
     """Many small images, one block for each (row, column) label, without gaps; long column labels are wrapped.
 
     Args:
-        images: n is the same in all blocks, or the others leave room.
         columns: images in a line of a block; n must be a multiple.
         size: of one image, in inches.
     """
@@ -234,15 +201,31 @@ def mosaics(
     down, across = (list(dict.fromkeys(label[axis] for label in images)) for axis in (0, 1))
     lines = max(len(block) for block in images.values()) // columns
     left = 0.09 * max(len(row) for row in down)
-    titles = [textwrap.fill(column, max(1, int(columns * size / 0.085))) for column in across]  # as wide as a block
-    top = 0.25 + 0.15 * max(title.count("\n") + 1 for title in titles)
+    titles = {
+        column: textwrap.fill(column, max(1, int(columns * size / 0.085))) for column in across
+    }  # as wide as a block
+    top = 0.25 + 0.15 * max(title.count("\n") + 1 for title in titles.values())
     figsize = (len(across) * (columns * size + 0.2) + left, len(down) * (lines * size + 0.1) + top)
     figure, axes = plt.subplots(len(down), len(across), figsize=figsize, squeeze=False)
     for (row, column), block in images.items():
         ax = axes[down.index(row), across.index(column)]
         draw_image(ax, block.reshape(-1, columns, 28, 28).permute(0, 2, 1, 3).reshape(-1, columns * 28))
+        if size < 0.4:  # the picture has too few pixels to show all pixels of the images
+            ax.images[0].set_interpolation("antialiased")
         if row == down[0]:
-            ax.set_title(titles[across.index(column)], fontsize=9)
+            ax.set_title(titles[column], fontsize=9)
         if column == across[0]:
             ax.set_ylabel(row, rotation=0, ha="right", va="center", fontsize=9)
+    return figure
+
+
+@styled()
+def metric_gallery(images: Mapping[str, Float[Tensor, "1 28 28"]], scores: pd.DataFrame) -> Figure:
+    """One image per row of a table of scores, with its name and scores below."""
+    figure, axes = plt.subplots(1, len(images), figsize=(1.45 * len(images), 2.5))
+    for ax, (name, image) in zip(axes, images.items(), strict=True):
+        draw_image(ax, image)
+        lines = "\n".join(f"{column} {value:.3g}" for column, value in scores.loc[name].items())
+        ax.set_title(name, fontsize=9)
+        ax.set_xlabel(lines, fontsize=9)
     return figure

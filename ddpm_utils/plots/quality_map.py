@@ -1,11 +1,10 @@
-"""Quality in pictures: a map over β and T, with samples and their FID as colour; and images with their scores."""
+"""Sample quality as a map over β and T: small multiples of samples, their FID as colour."""
 
 from collections.abc import Iterable, Mapping
 
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
-from jaxtyping import Float
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
@@ -71,18 +70,6 @@ def in_words(table: pd.DataFrame) -> str:
         f"{start} the FID is best, {fid:.3g}, at β = {beta:g}, T = {T}" for start, (fid, beta, T) in best.items()
     )
     return f"Samples and their FID for {table['beta'].nunique()} β times {table['T'].nunique()} T: {found}."
-
-
-@styled()
-def metric_gallery(images: Mapping[str, Float[Tensor, "1 28 28"]], scores: pd.DataFrame) -> Figure:
-    """One image per row of a table of scores, with its name and scores below."""
-    figure, axes = plt.subplots(1, len(images), figsize=(1.45 * len(images), 2.5))
-    for ax, (name, image) in zip(axes, images.items(), strict=True):
-        draw_image(ax, image)
-        lines = "\n".join(f"{column} {value:.3g}" for column, value in scores.loc[name].items())
-        ax.set_title(name, fontsize=9)
-        ax.set_xlabel(lines, fontsize=9)
-    return figure
 
 
 def _scores(table: pd.DataFrame) -> dict[str, pd.Series]:

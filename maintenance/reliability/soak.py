@@ -106,7 +106,7 @@ def report() -> Section:
         said = process.communicate()[0].splitlines()
     if process.returncode:
         raise RuntimeError(f"it stopped with exit status {process.returncode}.")
-    write_bytes(PICTURE, to_png(plot(readings), dpi=100))
+    write_bytes(PICTURE, to_png(plot(readings)))
     grown = growth(readings)
     rounds = len(said)
     span = (readings["minutes"] // (MINUTES / 6)).astype(int).clip(upper=5)

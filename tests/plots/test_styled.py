@@ -17,8 +17,7 @@ from ddpm_utils.lab.canvas import Blit
 from ddpm_utils.lab.densities import PosteriorPicture
 from ddpm_utils.lab.images import NoisyDigits
 from ddpm_utils.plots import cold, curves, explanations, images
-from ddpm_utils.plots.images import image_table, styled, to_png
-from ddpm_utils.plots.quality_map import metric_gallery
+from ddpm_utils.plots.images import image_table, metric_gallery, styled, to_png
 from tests.patience import A_MOMENT, PATIENCE
 
 USERS = {
