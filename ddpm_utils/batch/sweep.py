@@ -28,6 +28,7 @@ ABOUT = ("experiment", "source", "protocol")  # of a row, told otherwise in a sw
 SEALED = "results.json"  # all of it once more, sealed
 FEW_CALLS = 20  # of the main job; at low β the FID is then within the interval of all 2,000 steps (see calls.csv)
 FIRST_MINUTE = "first-minute"  # the run that the main job trains from scratch
+LEARNING = ("batch_size", "learning_rate", "lr_schedule")
 
 
 def plan(entries: Sequence[Entry], folder: Path) -> list[Chain]:
@@ -143,7 +144,8 @@ def main_job(experiments: Sequence[Experiment], folder: Path, values: dict) -> l
     run: dict[str, Any] = {"run_name": FIRST_MINUTE} if here else {}
     values = values | ({"dataset": dataset} if "dataset" in values else {})  # as the experiments understood it
     for experiment in experiments:
-        schedule = {name: value for name, value in experiment.identity.items() if name not in ("network", "dataset")}
+        fixed = {name: value for name, value in experiment.identity.items() if name not in ("network", "dataset")}
+        as_reported = {name: getattr(experiment, name) for name in ("network", *LEARNING)}
         parameters: dict[str, dict[str, Any]] = {
             "01_forward_process": {"dataset": dataset},
             "02_training": {"run_name": FIRST_MINUTE, "epochs": 4} | here,
@@ -154,7 +156,8 @@ def main_job(experiments: Sequence[Experiment], folder: Path, values: dict) -> l
         changed = {notebook: located(given) for notebook, given in changed.items()}
         for notebook, given in changed.items():
             given |= check_parameters(notebook, **{name: given[name] for name in given if name in OWN[notebook]})
-        chains.append([Job(n, schedule | p, folder / experiment.slug, output()) for n, p in changed.items()])
+        changed["02_training"] |= as_reported
+        chains.append([Job(n, fixed | p, folder / experiment.slug, output()) for n, p in changed.items()])
     for name in values:
         if name == "run_name" or not any(name in p for p in parameters.values()):
             there = {key: None for p in parameters.values() for key in p if key != "run_name"}

@@ -27,7 +27,7 @@ from ddpm_utils.training.run import close_other
 
 CEILING = 3.0  # of the loss axis
 SAMPLED = (0, 0.05, 0.1, 0.25, 0.5, 1)  # shares of the steps after which samples are drawn
-SAMPLER = METHODS["DPM-Solver++(2M)"]
+SAMPLER = METHODS["ancestral, posterior σ²"]
 WORKING: dict[Path, "Background"] = {}
 """What trains now, by run folder: a run must not be written by two."""
 
@@ -64,7 +64,7 @@ class LiveTraining:
         dataset: Dataset,
         *,
         columns: int = 8,
-        calls: int = 10,
+        calls: int = 20,
         resume: bool = True,
     ):
         self.experiment, self.dataset, self.columns = experiment, dataset, columns

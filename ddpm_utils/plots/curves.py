@@ -15,7 +15,9 @@ from torch import Tensor
 from ddpm_utils.diffusion.forward import posterior_tables
 from ddpm_utils.diffusion.one_dimension import log_normal
 from ddpm_utils.diffusion.schedules import NoiseSchedule
-from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, styled
+from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, SKY, styled
+
+LOWEST = 1e-4  # of an axis of losses: a decoder that knows all images by heart may have 1e-14
 
 
 def _legend_below(figure: Figure, columns: int = 3) -> None:
@@ -66,7 +68,7 @@ def loss_over_time(
     inside = [places for places in inside if places.any()]
     centre = [np.exp(np.log(at[places]).mean()) for places in inside]
     figure, axes = plt.subplots(figsize=(6, 3.4))
-    for colour, marker, (label, values) in zip((BLUE, PURPLE), "os", losses.items(), strict=False):
+    for colour, marker, (label, values) in zip((BLUE, PURPLE, SKY), "os^", losses.items(), strict=False):
         groups = [np.asarray(values)[places] for places in inside]
         mean = [group.mean() for group in groups]
         error = [group.std() / len(group) ** 0.5 for group in groups]
@@ -74,6 +76,7 @@ def loss_over_time(
     for colour, style, (label, curve) in zip((ORANGE, GREEN, RED), ("-", "--", ":"), curves.items(), strict=False):
         axes.plot(np.arange(1, len(curve)), curve[1:], style, color=colour, label=label)
     axes.set(xlabel="step t", ylabel="mean squared error of ε", xscale="log", yscale="log")
+    axes.set_ylim(bottom=max(axes.get_ylim()[0], LOWEST))
     _legend_below(figure)
     return figure
 

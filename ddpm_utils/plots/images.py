@@ -58,6 +58,7 @@ DRAWING = threading.RLock()
 NEARLY_WHITE = 250  # of 255: no background is to be seen on a white page
 COLOURS = 64  # in a saved picture of images: more greys than the eye tells apart in it
 FEW_COLOURS = 24  # in one of curves
+SHADES = 128  # in a heat map
 
 
 @contextmanager
@@ -85,14 +86,13 @@ def to_png(figure: Figure, colours: int | None = None, dpi: int | None = None) -
     """A figure as PNG with a palette, a third of matplotlib's size; it is closed.
 
     Args:
-        colours: in the palette; 24 for curves, 64 for images and heat maps, whose shades are more.
-        dpi: 200 for curves; 100 for a figure of images alone, whose pixels are larger than those of any screen.
+        colours: in the palette; 24 for curves, 64 for images, 128 for heat maps, whose steps would be seen.
+        dpi: 200 for curves; 100 for images, whose pixels are larger than those of a screen, and for heat maps.
     """
     drawn, content = io.BytesIO(), io.BytesIO()
-    pictures = [axes.get_aspect() for axes in figure.axes if axes.images]
-    colours = colours or (COLOURS if pictures else FEW_COLOURS)
-    images_alone = len(pictures) == sum(axes.axison for axes in figure.axes) and "auto" not in pictures
-    figure.savefig(drawn, format="png", dpi=dpi or (DPI if images_alone else SHARP))
+    aspects = {axes.get_aspect() for axes in figure.axes if axes.images}
+    colours = colours or (SHADES if "auto" in aspects else COLOURS if aspects else FEW_COLOURS)
+    figure.savefig(drawn, format="png", dpi=dpi or (DPI if aspects else SHARP))
     plt.close(figure)
     picture, palette = PIL.Image.open(drawn).convert("RGB"), PIL.Image.new("P", (1, 1))
     kept = ("white", *LINES)  # however thin the lines that have them
