@@ -1,7 +1,7 @@
 """The committed notebooks and the gallery: executed by maintainers, and by them alone."""
 
 import os
-import shutil
+import re
 import subprocess
 import sys
 import tempfile
@@ -39,7 +39,9 @@ def refresh() -> None:
 
 
 def write_gallery() -> None:
-    """Execute the main job, both published schedules and part 2, and replace its figures in figures/<slug>/.
+    """Execute the main job, and replace those of its figures that the README shows, in figures/<slug>/.
+
+    The others stand in the notebooks.
 
     Raises:
         DataError: if the full MNIST cannot be had, on which the gallery's figures are measured.
@@ -51,7 +53,13 @@ def write_gallery() -> None:
     with tempfile.TemporaryDirectory() as folder, patch.dict(os.environ, DDPM_OUTPUT=folder):
         if run({}):
             raise RuntimeError("a notebook failed, so the gallery was not changed.")
-        for figures in Path(folder).glob("data/runs/*/figures"):
-            target = GALLERY / figures.parent.name
-            shutil.rmtree(target, ignore_errors=True)
-            shutil.copytree(figures, target)
+        for path in Path(folder).glob("data/runs/*/figures/*.png"):
+            target = GALLERY / path.parent.parent.name / path.name
+            if target in shown_in_readme():
+                write_bytes(target, path.read_bytes())
+
+
+def shown_in_readme() -> set[Path]:
+    """Return the pictures of the gallery that the README shows."""
+    text = (PROJECT / "README.md").read_text(encoding="utf-8")
+    return {PROJECT / path for path in re.findall(r"\]\((figures/[^)]+)\)", text)}

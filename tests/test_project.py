@@ -15,6 +15,7 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
 import ddpm_utils
+from maintenance.notebooks import shown_in_readme
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -151,3 +152,7 @@ def test_every_dependency_has_a_tested_version(requirements):
         (pin,) = tested[name].specifier
         assert pin.operator == "==", f"{name} is not pinned"
         assert pin.version in requirement.specifier, f"{tested[name]} does not satisfy {requirement}"
+
+
+def test_the_gallery_is_what_the_readme_shows():
+    assert {path for path in (ROOT / "figures").rglob("*") if path.is_file()} == shown_in_readme()
