@@ -101,7 +101,7 @@ class EvidenceBound:
         self.bound = curve(right, color=RED, label="ELBO, over q's mean")
         self.gap = curve(right, color="black", linewidth=3, label="the gap, KL(q ‖ p(z|x))")
         self.here = curve(right, "o", color=RED)
-        right.set(xlabel="mean of q", ylabel="nats above log p(x)", ylim=(-deepest, 1))
+        right.set(xlabel="mean of q", ylabel="difference from log p(x), nats", ylim=(-deepest, 1))
         right.set_xlim(-RANGE, RANGE)
         for ax in (left, right):
             ax.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18))  # below, where it covers no curve

@@ -13,8 +13,8 @@ import pytest
 
 from ddpm_utils.batch import jobs
 from ddpm_utils.batch.jobs import Job, execute
+from ddpm_utils.batch.notebooks import EXERCISES, numbered, outputs_sha256
 from ddpm_utils.batch.notebooks import NOTEBOOKS as FOLDER
-from ddpm_utils.batch.notebooks import numbered, outputs_sha256
 from ddpm_utils.system.files import METADATA
 from ddpm_utils.system.places import PROJECT
 from tests.needed_cells import stored, without_own_degradation
@@ -73,6 +73,22 @@ def test_follows_the_skeleton(path):
     assert sum("parameters" in cell["metadata"].get("tags", []) for cell in cells) == 1
     assert max(len("".join(cell["source"]).splitlines()) for cell in cells if not cell["metadata"].get("tags")) <= 15
     assert path.stat().st_size < 1_000_000
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS[:3], ids=by_name)
+def test_reads_well_without_a_kernel(path):
+    """Few cells, equations that GitHub does not take for lists, alternative texts, and no widget's code as its text."""
+    notebook = nbformat.read(path, as_version=4)
+    sources = [cell.source for cell in notebook.cells]
+    assert next(i for i, source in enumerate(sources) if source.startswith(EXERCISES)) <= 45
+    equations = re.findall(r"\$\$(.*?)\$\$", "\n".join(sources), re.DOTALL)
+    assert len(equations) > 2
+    assert not [equation for equation in equations if re.search(r"^\s*[-+=]", equation, re.MULTILINE)]
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    assert not any("(children=" in str(output.get("data", {}).get("text/plain")) for output in outputs)
+    alternatives = [o.metadata["image/png"]["alt"] for o in outputs if "image/png" in o.get("data", {})]
+    assert all(len(text) > 30 and text.endswith(".") for text in alternatives)
+    assert len(set(alternatives)) == len(alternatives) > 5
 
 
 @pytest.mark.parametrize("path", [*NOTEBOOKS, FOLDER / "app.ipynb"], ids=by_name)

@@ -50,7 +50,7 @@ WRITTEN = {
     ),
     "ancestral sampling": Written(TRAINING, "f(z_drawn) + 0.2 *", "expected", "f(z_drawn) + 0.4 *"),
     "ELBO": Written(TRAINING, "- log_q + log_prior", "model.elbo(", "- log_q"),
-    "terms of the ELBO": Written(TRAINING, "b**2 / (2 * variance.item()", "of_means", "b / (2 * variance.item()"),
+    "terms of the ELBO": Written(TRAINING, "b**2 / (2 * variance *", "of_means", "b / (2 * variance *"),
     "equation 4": Written(TRAINING, "- epsilon).square().mean()  # equation 4", "losses", "- epsilon).abs().mean()"),
     "algorithm 1": Written(TRAINING, "        optimizer.step()", "losses", "        pass"),
     "E[ε|z_t]": Written(
