@@ -68,6 +68,7 @@ def test_equations_and_figures_can_be_seen_in_a_narrow_window(opened, index, scr
         opened.set_viewport_size({"width": width, "height": 900})
         for name in ("index.html", f"{EXPERIMENTS[0]}/01_forward_process.html"):
             opened.goto((index.parent / name).as_uri())
+            opened.evaluate("document.querySelectorAll('details').forEach(solution => solution.open = true)")
             opened.screenshot(path=screenshots / f"site_{Path(name).stem}_{width}.png", full_page=True)
             assert opened.evaluate("document.documentElement.scrollWidth") <= width
     sizes = opened.evaluate(
