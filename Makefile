@@ -54,7 +54,7 @@ student: $(STAMP) ## the notebooks without solutions, in data/runs/student
 site: $(STAMP) ## the executed notebooks as a static web site (FOLDER=data/runs, or data/runs/<grid>)
 	$(BIN)/ddpm site $(FOLDER)
 
-notebooks: $(DEV) ## execute the committed notebooks again, and write the gallery in figures/
+notebooks: $(DEV) ## execute the committed notebooks again, and write the README's pictures in figures/
 	$(BIN)/python -m maintenance notebooks
 
 records: $(DEV) ## list what can be measured, shipped and put into the README

@@ -1,6 +1,6 @@
 """The maintainers' command, run in a checkout: `python -m maintenance`, which lists what it does.
 
-It writes what is tracked: weights, records, benchmarks, the committed notebooks, the gallery and the README's tables.
+It writes what is tracked: weights, records, benchmarks, the committed notebooks, and the README's pictures and tables.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def reliability(command: str, parts: list[str]) -> None:
 
 
 def notebooks() -> None:
-    """Execute the committed notebooks from top to bottom, and both published schedules for the gallery in figures/."""
+    """Execute the committed notebooks from top to bottom, and the main job for the README's pictures in figures/."""
     from maintenance.notebooks import refresh, write_gallery
 
     refresh()
@@ -39,7 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     spell_out()
     parser = argparse.ArgumentParser(prog="python -m maintenance", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="command")
-    add_command(commands, "notebooks", notebooks, "execute the committed notebooks, and write the gallery")
+    add_command(commands, "notebooks", notebooks, "execute the committed notebooks, and write the README's pictures")
     measure = add_command(commands, "benchmarks", benchmarks, "measure speed, memory and quality per minute")
     measure.add_argument("parts", nargs="*", help="some parts only, which are printed and not written down")
     reliable = add_command(commands, "reliability", reliability, "inject faults, and report what was noticed")

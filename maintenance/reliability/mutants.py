@@ -44,7 +44,7 @@ RUNS = PROJECT / "data" / "runs" / "mutants"
 
 
 def report() -> Section:
-    """The sample's outcomes: those of an earlier run with the same sources and tests, and the others anew."""
+    """Return the sample's outcomes, read from an earlier run with the same sources and tests, or measured now."""
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     possible = {module: mutants(module, path_of(PROJECT, module).read_text(encoding="utf-8")) for module in TESTS}
     chosen = sample(possible, COUNT, FLOOR, SEED)
