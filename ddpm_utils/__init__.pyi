@@ -18,6 +18,6 @@ from .diffusion.solvers import heun as heun
 from .plots.images import show as show
 from .randomness import generator_for as generator_for
 from .training.experiments import Experiment as Experiment
-from .training.experiments import RestorationExperiment as RestorationExperiment
+from .training.restorations import RestorationExperiment as RestorationExperiment
 
 __version__: str

@@ -19,7 +19,8 @@ def run(values: dict) -> int:
     from ddpm_utils.batch.progress import Board
     from ddpm_utils.batch.sweep import FIRST_MINUTE, main_job, rows_of, write_table
     from ddpm_utils.system.locks import delete_runs, locked
-    from ddpm_utils.training.experiments import PUBLISHED, Experiment, RestorationExperiment
+    from ddpm_utils.training.experiments import PUBLISHED, Experiment
+    from ddpm_utils.training.restorations import RestorationExperiment
 
     runs = output() / "data" / "runs"
     dataset = values.get("dataset", "mnist")
@@ -165,7 +166,7 @@ def train(values: dict, tensorboard: bool = False) -> None:
 
     `accelerate launch -m ddpm_utils train …` trains on several devices, or in several processes.
     """
-    from ddpm_utils.training.experiments import make_experiment
+    from ddpm_utils.batch.grid import make_experiment
 
     train_experiment(make_experiment({"dataset": "mnist"} | values), tensorboard)
 

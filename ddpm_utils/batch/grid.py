@@ -22,8 +22,9 @@ from ddpm_utils.batch.notebooks import parameters_of
 from ddpm_utils.batch.parameters import OWN, located, problem, understood
 from ddpm_utils.names import suggestion
 from ddpm_utils.training.base import TrainingSetup
-from ddpm_utils.training.experiments import Experiment, RestorationExperiment, make_experiment
+from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.parameters import ParameterError
+from ddpm_utils.training.restorations import RestorationExperiment
 
 PART_2 = "05_custom_degradation"  # the one for restorations
 KEYS = ("experiments", "notebooks")
@@ -150,3 +151,14 @@ def _entry(
     varied = [k for k in values if k not in experiment.identity and len({str(c.get(k)) for c in combinations}) > 1]
     name = "-".join([experiment.slug, *(f"{key}{values[key]}" for key in varied)])
     return Entry(name, values, experiment, taken)
+
+
+def make_experiment(values: dict) -> TrainingSetup:
+    """An `Experiment` from named values, or a `RestorationExperiment` if a degradation is among them.
+
+    Raises:
+        ParameterError: if a name is unknown or a value not allowed.
+    """
+    restores = any(name == "degradation" or suggestion(str(name), ["degradation"]) for name in values)
+    kind = RestorationExperiment if restores else Experiment
+    return kind(**{str(name): value for name, value in values.items()})

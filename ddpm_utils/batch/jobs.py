@@ -17,7 +17,8 @@ from ddpm_utils.networks.cpu import VARIABLE, convolution
 from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.system.files import METADATA, read_notebook, seal_notebook, write_bytes
 from ddpm_utils.system.locks import check_unlocked, locked
-from ddpm_utils.training.experiments import make_experiment
+from ddpm_utils.training.experiments import Experiment
+from ddpm_utils.training.restorations import RestorationExperiment
 from ddpm_utils.training.run import CONVOLUTION
 
 LOCK_SECONDS = 30  # a killed process is given so long to die before another one takes over
@@ -140,7 +141,8 @@ def execute_chain(jobs: Chain, threads: int, tell: Callable[[Event], None]) -> N
 def _execute_unless_done(job: Job, threads: int, tell: Callable[[Event], None]) -> Event:
     if job.experiment is None:
         return execute(job, threads, tell)
-    here = made_of(make_experiment(job.experiment), job.notebook, job.parameters)
+    kind = RestorationExperiment if "degradation" in job.experiment else Experiment
+    here = made_of(kind(**job.experiment), job.notebook, job.parameters)
     if job.made_of not in (None, here):
         message = f"this machine has another {' and '.join(differences(here, job.made_of))} than the sweep's."
         return Event(job.folder.name, job.notebook, "failed", message=message)

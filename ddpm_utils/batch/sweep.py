@@ -20,7 +20,8 @@ from ddpm_utils.plots.images import to_png
 from ddpm_utils.plots.quality_map import in_words, is_map, quality_map
 from ddpm_utils.system.files import read_json, write_bytes, write_json
 from ddpm_utils.system.places import output
-from ddpm_utils.training.experiments import Experiment, RestorationExperiment
+from ddpm_utils.training.experiments import Experiment
+from ddpm_utils.training.restorations import RestorationExperiment
 
 PAUSE = 20  # seconds for which results are not written again, per second that writing them took
 EVALUATION = "04_evaluation"  # leaves the results

@@ -14,6 +14,7 @@ from ddpm_utils.cold.degradations import Degradation
 from ddpm_utils.data.checks import check_images
 from ddpm_utils.diffusion.forward import diffuse
 from ddpm_utils.diffusion.schedules import NoiseSchedule, gather
+from ddpm_utils.networks.parameterisation import loss_weights
 from ddpm_utils.randomness import generator_for
 from ddpm_utils.shapes import Images, Network
 
@@ -39,11 +40,16 @@ class Objective(Protocol):
 
 
 class NoisePrediction:
-    """‖g(√α_t·x + √(1−α_t)·ε, t/T) − ε‖², averaged over pixels where equation 4 sums."""
+    """w_t·‖g(√α_t·x + √(1−α_t)·ε, t/T) − ε‖², averaged over pixels where equation 4 sums.
 
-    def __init__(self, schedule: NoiseSchedule):
+    Args:
+        weighting: of the steps, "uniform" (w_t = 1) or "min_snr" (see `loss_weights`).
+    """
+
+    def __init__(self, schedule: NoiseSchedule, weighting: str = "uniform"):
         self.schedule = schedule
         self.T = schedule.T
+        self.weights = None if weighting == "uniform" else loss_weights(schedule, weighting)
 
     def draw(self, x: Images, generator: torch.Generator) -> tuple[Images]:
         """ε ~ N(0, I)."""
@@ -52,7 +58,8 @@ class NoisePrediction:
     def __call__(self, network: Network, x: Images, t: Int[Tensor, " n"], noise: Images) -> Float[Tensor, " n"]:
         z = diffuse(x, t, noise, self.schedule)
         time = gather(self.schedule.time, t, z).flatten()
-        return (network(z, time) - noise).square().flatten(1).mean(1)
+        loss = (network(z, time) - noise).square().flatten(1).mean(1)
+        return loss if self.weights is None else gather(self.weights, t, loss) * loss
 
     def loss_of_zero(self, images: Images) -> float:
         """Return the variance of ε, 1, whatever the images are."""

@@ -231,7 +231,7 @@ def test_an_interrupted_notebook_is_no_result(job, executed):
 
 
 def test_a_machine_with_other_code_or_data_refuses(job, executed):
-    there = made_of(jobs.make_experiment(VALUES), job.notebook, job.parameters) | {"code": "other", "data": "other"}
+    there = made_of(Experiment(**VALUES), job.notebook, job.parameters) | {"code": "other", "data": "other"}
     events = []
     execute_chain([job._replace(made_of=there)], 1, events.append)
     assert [event.message for event in events] == ["this machine has another code and data than the sweep's."]

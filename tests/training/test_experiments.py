@@ -10,8 +10,9 @@ import torch
 from ddpm_utils import checkpoints
 from ddpm_utils.diffusion.schedules import linear
 from ddpm_utils.system.errors import CheckpointError
-from ddpm_utils.training.experiments import PUBLISHED, SCHEDULES, Experiment, RestorationExperiment
+from ddpm_utils.training.experiments import PUBLISHED, SCHEDULES, Experiment
 from ddpm_utils.training.parameters import NETWORKS, ParameterError
+from ddpm_utils.training.restorations import RestorationExperiment
 
 
 @pytest.fixture
@@ -97,8 +98,8 @@ def test_tells_all_problems_at_once(changes, names, unchecked):
 def test_values_by_their_place_are_checked(unchecked):
     with pytest.raises(ParameterError, match=r"^schedule must be text, not 3\.$"):
         Experiment(3)
-    with pytest.raises(ParameterError, match=r"there are 14 parameters, schedule, .*; more were given"):
-        Experiment(*14 * [""], 1)
+    with pytest.raises(ParameterError, match=r"there are 16 parameters, schedule, .*; more were given"):
+        Experiment(*16 * [""], 1)
 
 
 def test_equal_parameters_are_the_same_experiment():

@@ -11,7 +11,8 @@ from ddpm_utils.batch.sweep import main_job
 from ddpm_utils.evaluation import evaluate, load_recorded, tables
 from ddpm_utils.evaluation.recorded import load_results
 from ddpm_utils.system.errors import CheckpointError
-from ddpm_utils.training.experiments import PUBLISHED, Experiment, RestorationExperiment
+from ddpm_utils.training.experiments import PUBLISHED, Experiment
+from ddpm_utils.training.restorations import RestorationExperiment
 
 OTHERS = ["fashion_mnist", "kmnist", "emnist", "qmnist", "usps"]
 KINDS = [Experiment, RestorationExperiment]

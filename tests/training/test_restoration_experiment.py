@@ -2,10 +2,11 @@ import pytest
 import torch
 
 from ddpm_utils import checkpoints
+from ddpm_utils.cold.mixtures import DEGRADATIONS
 from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.system.files import read_csv, read_json
-from ddpm_utils.training.experiments import DEGRADATIONS, RestorationExperiment
 from ddpm_utils.training.parameters import ParameterError
+from ddpm_utils.training.restorations import RestorationExperiment
 from maintenance.records.shipping import ship_weights
 
 

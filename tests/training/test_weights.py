@@ -15,7 +15,8 @@ from ddpm_utils.batch.parameters import check_parameters
 from ddpm_utils.batch.provenance import made_of
 from ddpm_utils.batch.sweep import main_job
 from ddpm_utils.system.errors import CheckpointError
-from ddpm_utils.training.experiments import PUBLISHED, Experiment, RestorationExperiment
+from ddpm_utils.training.experiments import PUBLISHED, Experiment
+from ddpm_utils.training.restorations import RestorationExperiment
 from ddpm_utils.training.run import EpochRecord, Run
 
 EXPERIMENT = Experiment(beta=0.1, T=20, network="lean_unet")
