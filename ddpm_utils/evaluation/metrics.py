@@ -6,7 +6,7 @@ so that one pass of a feature extractor serves FID, KID, floor and interval.
 
 import hashlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -141,12 +141,11 @@ class _Given(nn.Module):
         return features
 
 
-def _check(**sets: Tensor) -> None:
-    """Refuse too few features, and those that are not finite, which would end the process in LAPACK, without a word."""
+def check_features(**sets: Tensor) -> None:
+    """Raise a ValueError for too few features, and for features that are not finite, which would crash LAPACK."""
     check_counts(**sets)
     for name, features in sets.items():
-        bad = (~features.isfinite().all(1)).sum().item()
-        if bad:
+        if bad := (~features.isfinite().all(1)).sum().item():
             raise ValueError(
                 f"{bad} of {len(features)} {name} images have features that are not finite: a chain diverges if its "
                 "network has been trained too little for its schedule; train longer, or take a smaller beta or T."
@@ -162,33 +161,44 @@ def fid(fake: Features, real: RealFeatures) -> float:
     Raises:
         ValueError: if there are features that are not finite, or fewer than `SMALLEST` on either side.
     """
+    check_features(fake=fake, real=real)
+    return _fids([fake], real)[0]
+
+
+def _fids(fakes: Iterable[Features], real: RealFeatures) -> list[float]:
+    """Return the FID of each set of fakes; the moments of the real features are computed once."""
     from torchmetrics.image.fid import FrechetInceptionDistance
 
-    _check(fake=fake, real=real)
-    metric = FrechetInceptionDistance(_Given(fake.shape[1])).set_dtype(torch.float64)
+    metric = FrechetInceptionDistance(_Given(real.shape[1]), reset_real_features=False).set_dtype(torch.float64)
     metric.update(real.double(), real=True)
-    metric.update(fake.double(), real=False)
-    return metric.compute().item()
+
+    def distance(fake: Features) -> float:
+        metric.reset()  # of the fakes only
+        metric.update(fake.double(), real=False)
+        return metric.compute().item()
+
+    return [distance(fake) for fake in fakes]
 
 
 def fid_interval(
     fake: Features, real: RealFeatures, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[float, float]:
-    """A 95 % interval of the FID over the draw of the fakes: the basic bootstrap, floored at 0.
+    """Return a 95 % confidence interval of the FID over the draw of the fakes: FID ± 1.96 · bootstrap deviation.
 
-    Resampling repeats images, which raises every replicate's FID; the basic interval, 2·FID − quantile,
-    takes that bias off again.
+    The deviation is the standard deviation of the FID over resamples of the fakes; the reals stay fixed.
+    The interval is for the expected FID at this count, which includes the FID's bias. The low end is at least 0.
 
     Raises:
-        ValueError: as `fid` does.
+        ValueError: as `fid` does, or if there are fewer than two resamples.
     """
-    _check(fake=fake, real=real)
+    check_features(fake=fake, real=real)
+    if resamples < 2:
+        raise ValueError(f"resamples must be at least 2 (got {resamples}).")
     generator = torch.Generator().manual_seed(seed)
-    draws = [torch.randint(len(fake), (len(fake),), generator=generator) for _ in range(resamples)]
-    replicates = torch.tensor([fid(fake[draw], real) for draw in draws], dtype=torch.float64)
-    low, high = torch.quantile(replicates, torch.tensor([0.025, 0.975], dtype=torch.float64)).tolist()
-    centre = 2 * fid(fake, real)
-    return max(0.0, centre - high), max(0.0, centre - low)
+    draws = (torch.randint(len(fake), (len(fake),), generator=generator) for _ in range(resamples))
+    deviation = torch.tensor(_fids((fake[draw] for draw in draws), real), dtype=torch.float64).std().item()
+    value = fid(fake, real)
+    return max(0.0, value - 1.96 * deviation), value + 1.96 * deviation
 
 
 def kid(fake: Features, real: RealFeatures, *, seed: int = 0, subsets: int = 50) -> tuple[float, float]:
@@ -199,7 +209,7 @@ def kid(fake: Features, real: RealFeatures, *, seed: int = 0, subsets: int = 50)
     """
     from torchmetrics.image.kid import KernelInceptionDistance
 
-    _check(fake=fake, real=real)
+    check_features(fake=fake, real=real)
     size = min(len(fake), len(real), 1000) // 2
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Metric `Kernel Inception Distance` will save all extracted features")
@@ -235,10 +245,6 @@ def fid_quality(fake: Features, real: RealFeatures, *, seed: int = 0) -> dict[st
 
 
 def distribution_quality(fake: Features, real: RealFeatures, *, seed: int = 0) -> dict[str, float | list[float] | int]:
-    """What `fid_quality` measures, and KID.
-
-    Arguments and errors as for `fid_quality`.
-    """
+    """What `fid_quality` measures, and KID; arguments and errors as for `fid_quality`."""
     distances = fid_quality(fake, real, seed=seed)
-    mean, deviation = kid(fake, real[: len(fake)], seed=seed)
-    return distances | {"KID": mean, "KID deviation": deviation}
+    return distances | dict(zip(("KID", "KID deviation"), kid(fake, real[: len(fake)], seed=seed), strict=True))
