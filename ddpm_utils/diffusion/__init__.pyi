@@ -2,8 +2,10 @@ from . import one_dimension as one_dimension
 from . import schedules as schedules
 from .exact import AffineDecoder as AffineDecoder
 from .exact import ExactDecoder as ExactDecoder
+from .exact import ImageMixture as ImageMixture
 from .exact import identity_loss as identity_loss
 from .forward import posterior_tables as posterior_tables
+from .likelihood import variational_bound as variational_bound
 from .one_dimension import LatentModel as LatentModel
 from .one_dimension import two_peaks as two_peaks
 from .samplers import MatchedStart as MatchedStart

@@ -225,6 +225,14 @@ def gather(table: np.ndarray, t: int | Int[Tensor, " batch"], like: Float[Tensor
     return values.to(like).reshape(-1, *[1] * (like.ndim - 1))
 
 
+def signal_and_noise(
+    schedule: NoiseSchedule, time: Float[Tensor, " batch"], like: Float[Tensor, "batch ..."]
+) -> tuple[Tensor, Tensor]:
+    """√α_t and √(1−α_t) from the clock t/T, to broadcast over `like`."""
+    t = (time.double() * schedule.T).round().long()
+    return gather(np.sqrt(schedule.alpha), t, like), gather(np.sqrt(1 - schedule.alpha), t, like)
+
+
 def _from_parameters(beta: np.ndarray, /, **parameters: float | str) -> NoiseSchedule:
     """The schedule with β_1 … β_T; if there is none, the sentence names the parameters."""
     try:
