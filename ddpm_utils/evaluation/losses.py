@@ -36,13 +36,8 @@ class Sizes:
     floor: int = 8000  # images for the mean of the exact floor over t
     per_step: int = 20  # losses at every t, at least
     gap: int = 12_000  # pairs of a seen and an unseen image
-    samples: int = 500  # for FID, of each sampler
-    calls: int = 200  # network calls for each of these
-    consecutive: int = 60  # of the last steps, where α is off by one
-    exact: int = 10_000  # training images that the exact decoder as a sampler knows
     reconstructions: int = 1000
     reconstruction_calls: int = 30
-    generated: int = 1000  # samples for class histogram and neighbours
 
 
 def steps_by_signal(schedule: NoiseSchedule, count: int) -> list[int]:

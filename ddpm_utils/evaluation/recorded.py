@@ -7,11 +7,13 @@ import pandas as pd
 from torch import Tensor
 
 from ddpm_utils import checkpoints
+from ddpm_utils.cold.mixtures import DEGRADATIONS
 from ddpm_utils.system import files
 from ddpm_utils.system.files import read_csv, read_json
 from ddpm_utils.system.places import RESOURCES
 from ddpm_utils.training.base import SNAPSHOT_EPOCHS
-from ddpm_utils.training.experiments import DEGRADATIONS, LEAN, PUBLISHED, Experiment, RestorationExperiment
+from ddpm_utils.training.experiments import LEAN, PUBLISHED, Experiment
+from ddpm_utils.training.restorations import RestorationExperiment
 
 RECORDED: list[dict[str, Any]] = [published | decoder for decoder in ({}, LEAN) for published in PUBLISHED.values()]
 """What is measured at full size: both published runs, and the lean decoder on their schedules."""
@@ -119,16 +121,16 @@ def load_decoders() -> dict[str, list[dict]]:
     return read_json(DECODERS)
 
 
-NORMS = RESOURCES / "data" / "checkpoints" / "norms.json"
+def load_record(name: str) -> dict:
+    """Read data/checkpoints/<name>.json, a measurement of several networks together.
 
-
-def load_norms() -> dict[str, dict]:
-    """What `record_norms` wrote, by LayerNorm option and epochs.
+    Args:
+        name: "decomposition", "gaussian_step", "information" or "parameterisation".
 
     Raises:
-        CheckpointError: if the file is damaged.
+        CheckpointError: if the file is missing or damaged.
     """
-    return read_json(NORMS)
+    return read_json(RESOURCES / "data" / "checkpoints" / f"{name}.json")
 
 
 class Row(NamedTuple):

@@ -6,7 +6,8 @@ from ddpm_utils.evaluation import recorded
 from ddpm_utils.evaluation.recorded import LARGE_RESTORATION, RECORDED, TRAINED, load_recorded, load_results
 from ddpm_utils.evaluation.restoration import GAUSSIAN
 from ddpm_utils.evaluation.tables import footnotes, table_1, to_markdown
-from ddpm_utils.training.experiments import Experiment, RestorationExperiment
+from ddpm_utils.training.experiments import Experiment
+from ddpm_utils.training.restorations import RestorationExperiment
 
 COURSEWORK = {  # 1,000 test images, U-Net, 50 epochs
     "blur": {"test loss": 0.0113, "RMSE": 0.231, "SSIM": 0.355, "PSNR": 13.22, "published FID": 304},

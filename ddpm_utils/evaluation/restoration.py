@@ -18,8 +18,8 @@ from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.randomness import generator_for
 from ddpm_utils.shapes import Images, Network
 from ddpm_utils.system.files import compute_always, to_text
-from ddpm_utils.training.experiments import RestorationExperiment
 from ddpm_utils.training.objectives import mean_loss
+from ddpm_utils.training.restorations import RestorationExperiment
 
 JITTERS = (0.003, 0.01, 0.03)  # of the uniform grey start, in the units of pixels
 SHOWN = 10  # pictures that are kept of each kind

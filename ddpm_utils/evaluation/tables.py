@@ -1,7 +1,8 @@
 """Table 1: what was measured, beside what the report published."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
@@ -77,11 +78,18 @@ def save_results(experiment: TrainingSetup, table: pd.DataFrame, samples: Mappin
     write_json(experiment.table_path, content)
 
 
-def to_markdown(table: pd.DataFrame) -> str:
-    """A table in Markdown: three significant digits, spreads beside their values, a dash where there is nothing."""
+def to_markdown(table: pd.DataFrame, best: Mapping[str, Callable[[Iterable], Any]] | None = None) -> str:
+    """A table in Markdown: three significant digits, spreads beside their values, a dash where there is nothing.
+
+    Args:
+        best: column → `min` or `max`; the best number of the column is bold.
+    """
     text = table.copy().astype(object)
     for column in table.columns:
         text[column] = [to_text(value) for value in table[column]]
+    for column, choose in (best or {}).items():
+        place = list(table[column]).index(choose(table[column].dropna()))
+        text.iloc[place, list(table.columns).index(column)] = f"**{text[column].iloc[place]}**"
     for column in [column for column in table.columns if column + SPREAD in table]:
         spreads = text.pop(column + SPREAD)
         text[column] = [v if s == "–" else f"{v} ± {s}" for v, s in zip(text[column], spreads, strict=True)]

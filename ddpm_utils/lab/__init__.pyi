@@ -5,13 +5,12 @@ from .densities import EvidenceBound as EvidenceBound
 from .densities import LatentModelPicture as LatentModelPicture
 from .densities import PosteriorPicture as PosteriorPicture
 from .densities import ReverseStep as ReverseStep
+from .images import CausesPicture as CausesPicture
 from .images import EstimatesPicture as EstimatesPicture
 from .images import NoisyDigits as NoisyDigits
 from .images import RoundTripPicture as RoundTripPicture
 from .images import TrajectoryPicture as TrajectoryPicture
-from .images import WorstAndBest as WorstAndBest
 from .precomputed import estimates as estimates
-from .precomputed import reconstructions as reconstructions
 from .precomputed import round_trips as round_trips
 from .precomputed import trajectories as trajectories
 from .training import LiveTraining as LiveTraining

@@ -1,7 +1,7 @@
 """Pictures of images that change in place (see `canvas`): what the notebooks' panels show."""
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,8 +13,10 @@ from ddpm_utils.data.checks import check_images
 from ddpm_utils.diffusion.one_dimension import log_normal
 from ddpm_utils.diffusion.solvers import METHODS
 from ddpm_utils.lab.canvas import Rows, moves, moving_title
-from ddpm_utils.plots.images import BLUE, GREEN, GREY, ORANGE, PURPLE, RED, styled
+from ddpm_utils.plots.explanations import draw_cells
+from ddpm_utils.plots.images import BLUE, GREY, ORANGE, RED, styled
 from ddpm_utils.shapes import Images
+from ddpm_utils.system.files import to_images
 
 SIZE = 0.85  # of an image, in inches
 DDIM = METHODS["DDIM, η = 0"]  # whose η has a slider of its own
@@ -50,15 +52,6 @@ class Trajectory(NamedTuple):
     alpha: list[float]
     z: Float[Tensor, "visited n 1 28 28"]
     x_hat: Float[Tensor, "visited n 1 28 28"]
-
-
-class Reconstruction(NamedTuple):
-    """Images, what comes back of them from one t, and how well."""
-
-    x: Images
-    restored: Images
-    quality: dict[str, Float[Tensor, " n"]]  # see `metrics.quality_of_each`
-    alpha: float
 
 
 class RoundTrip(NamedTuple):
@@ -174,55 +167,36 @@ class TrajectoryPicture:
         return self.figure
 
 
-class WorstAndBest:
-    """The best and the worst reconstructions from step t by one metric; and each decoder's loss over t.
+class CausesPicture:
+    """Samples of one cell of the decomposition of β = 0.1, and its place among the FIDs of all cells.
 
     Args:
-        found: what `precomputed.reconstructions` gave.
-        losses: label → one loss for each of the steps.
-        steps: of the losses.
-        shown: how many of the best and of the worst.
+        record: what `load_record("decomposition")` returns.
     """
 
-    @styled()
-    def __init__(
-        self,
-        found: Mapping[int, Reconstruction],
-        losses: Mapping[str, Sequence[float] | np.ndarray],
-        steps: Sequence[int],
-        shown: int = 4,
-    ):
-        self.found, self.shown = found, shown
-        layout = [["best", "worst", "losses"]]
-        self.figure, ax = plt.subplot_mosaic(layout, figsize=(10.2, 2.9), width_ratios=[1.1, 1.1, 1])
-        self.title = moving_title(self.figure)
-        self.rows, self.scores = {}, {}
-        for name in ("best", "worst"):
-            self.rows[name] = Rows(ax[name], 2, shown, ["x", "x̂"] if name == "best" else [])
-            ax[name].set_title(name, fontsize=10)
-            places = [((k + 0.5) / shown, -0.02) for k in range(shown)]
-            look = {"transform": ax[name].transAxes, "ha": "center", "va": "top", "fontsize": 9}
-            self.scores[name] = [moves(ax[name].text(*place, "0.000", **look)) for place in places]
-        looks = [(BLUE, "-"), (PURPLE, "--"), (GREEN, "-."), (RED, ":"), (ORANGE, "-"), (GREY, "--")]
-        for (colour, line), (label, values) in zip(looks, losses.items(), strict=False):
-            ax["losses"].plot(steps, values, line, color=colour, label=label)
-        self.here = moves(ax["losses"].axvline(1, color="black", linewidth=1))
-        ax["losses"].set(xlabel="step t", ylabel="mean squared error of ε", xscale="log", yscale="log")
-        ax["losses"].set_ylim(1e-4, 50)  # the exact decoder on images that it knows goes far below
-        self.figure.legend(*ax["losses"].get_legend_handles_labels(), loc="outside right center", fontsize=8)
+    FACTORS = ("network", "trained_on", "grid", "index", "start")
 
-    def __call__(self, metric: str, t: int) -> Figure:
-        """The best and worst reconstructions from step t by one metric, and each decoder's loss, with t marked."""
-        found = self.found[t]
-        scores = found.quality[metric]
-        order = scores.argsort(descending=metric != "RMSE").tolist()
-        for name, places in (("best", order[: self.shown]), ("worst", order[::-1][: self.shown])):
-            self.rows[name].show([found.x[places], found.restored[places]])
-            for text, place in zip(self.scores[name], places, strict=False):
-                text.set_text(f"{scores[place]:.3g}")
-        self.here.set_xdata([t, t])
-        mean = f"mean {metric} {scores.mean():.3g} of {len(scores)} images"
-        self.title.set_text(f"Restored from t = {t}, α_t = {found.alpha:.2g}: {mean}")
+    @styled()
+    def __init__(self, record: Mapping[str, Any]):
+        self.record = record
+        self.cells = {tuple(cell[f] for f in self.FACTORS): (n, cell) for n, cell in record["cells"].items()}
+        self.figure, (left, right) = plt.subplots(1, 2, figsize=(10.2, 4.4), width_ratios=[1.6, 1])
+        self.title = moving_title(self.figure)
+        draw_cells(left, record)
+        self.figure.legend(*left.get_legend_handles_labels(), fontsize=8, ncols=3, loc="outside lower center")
+        self.band = moves(left.axhspan(-0.45, 0.45, color=GREY, alpha=0.25))
+        self.rows = Rows(right, 2, 4)
+
+    def __call__(self, variance: str, **factors: str) -> Figure:
+        """Eight samples (σ² = β) of the chosen cell, whose FIDs are marked on the left."""
+        name, cell = self.cells.get(tuple(factors[f] for f in self.FACTORS), ("", {}))
+        found = [entry["FID"] for entry in cell.get(variance, {}).values()]
+        images = to_images(cell["pictures"]) if "pictures" in cell else None
+        self.rows.show([] if images is None else [images[:4], images[4:]])
+        self.band.set_alpha(0.25 if name else 0)
+        self.band.set_y(list(self.record["cells"]).index(name) - 0.45 if name else 0)
+        mean = f"FID {np.mean(found):.3g}, mean of {len(found)} networks" if found else "not measured"
+        self.title.set_text(f"{', '.join(factors[f] for f in self.FACTORS)}, σ² {variance}: {mean}")
         return self.figure
 
 

@@ -7,11 +7,11 @@ from ddpm_utils.lab import widgets
 from ddpm_utils.lab.densities import EvidenceBound, LatentModelPicture, PosteriorPicture, ReverseStep
 from ddpm_utils.lab.images import (
     SAMPLERS,
+    CausesPicture,
     EstimatesPicture,
     NoisyDigits,
     RoundTripPicture,
     TrajectoryPicture,
-    WorstAndBest,
 )
 from ddpm_utils.lab.precomputed import ETAS, FRACTIONS
 from ddpm_utils.lab.training import Background, LiveTraining
@@ -94,14 +94,14 @@ def trajectory(draw: TrajectoryPicture) -> Panel:
     )
 
 
-def worst_and_best(draw: WorstAndBest) -> Panel:
-    """Notebook 04: metric and t."""
-    steps = list(draw.found)
-    return widgets.panel(
-        draw,
-        metric=widgets.menu(["RMSE", "SSIM", "PSNR"], "RMSE", "metric"),
-        t=widgets.slider(steps, steps[len(steps) // 2], "restore from t, steps"),
-    )
+def causes(draw: CausesPicture) -> Panel:
+    """Notebook 04: the factors of one cell, and the reverse variance."""
+    cells = list(draw.cells)
+    menus = {
+        factor: widgets.menu(list(dict.fromkeys(cell[k] for cell in cells)), cells[0][k], factor.replace("_", " "))
+        for k, factor in enumerate(draw.FACTORS)
+    }
+    return widgets.panel(draw, **menus, variance=widgets.menu(["beta", "posterior"], "beta", "reverse variance"))
 
 
 def round_trip(draw: RoundTripPicture) -> Panel:

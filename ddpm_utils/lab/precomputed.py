@@ -17,12 +17,9 @@ from ddpm_utils.diffusion.samplers import ddim, sample_trajectory
 from ddpm_utils.diffusion.schedules import NoiseSchedule
 from ddpm_utils.diffusion.solvers import Method
 from ddpm_utils.evaluation import metrics
-from ddpm_utils.evaluation.decoder import reconstruct
-from ddpm_utils.lab.images import DDIM, SAMPLERS, Choice, Estimate, Reconstruction, RoundTrip, Trajectory
+from ddpm_utils.lab.images import DDIM, SAMPLERS, Choice, Estimate, RoundTrip, Trajectory
 from ddpm_utils.randomness import START_SEED, Noise
 from ddpm_utils.shapes import Images, Network
-from ddpm_utils.training.base import Decoder
-from ddpm_utils.training.experiments import Experiment
 
 ETAS = (0.0, 0.5, 1.0)
 FRACTIONS = (0.1, 0.25, 0.5, 0.75, 1.0)  # of T, how far an image is degraded
@@ -79,18 +76,6 @@ def trajectories(
             part = slice(seed * count, (seed + 1) * count)
             choice = Choice(name, number, eta, start_name, seed)
             found[choice] = Trajectory(steps, visited.alpha[::-1].tolist(), z[:, part], x_hat[:, part])
-    return found
-
-
-def reconstructions(
-    experiment: Experiment, decoder: Decoder, x: Images, steps: Sequence[int], *, calls: int
-) -> dict[int, Reconstruction]:
-    """Conditional samples from each t ≥ 1 (see `decoder.reconstruct`)."""
-    found = {}
-    for t in steps:
-        restored = reconstruct(experiment, decoder, x, calls=calls, t=t)
-        quality = metrics.quality_of_each(restored, x)
-        found[t] = Reconstruction(x, restored, quality, float(experiment.noise_schedule.alpha[t]))
     return found
 
 

@@ -17,7 +17,12 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     add_command(commands, "samplers", samplers, "FID over network calls, for every sampler", PARAMETERS)
     add_command(commands, "explain", explain, "measure what explains Table 1, for shipped weights", PARAMETERS)
     add_command(commands, "decoders", decoders, "compare the decoders of part 2's prelude")
-    add_command(commands, "norms", norms, "compare the CNN's LayerNorm options")
+    seeds = add_command(commands, "seeds", train_seeds, "train the networks of the verdicts with three seeds each")
+    seeds.add_argument("--workers", type=int, default=1, metavar="N", help="trainings at a time on one GPU")
+    add_command(commands, "decomposition", decomposition, "sample and measure the causes of β = 0.1, cell by cell")
+    add_command(commands, "information", information, "restore from equal information, hot and cold")
+    add_command(commands, "parameterisation", parameterisation, "compare targets and weightings, and receptive fields")
+    add_command(commands, "gaussian-step", gaussian_step, "test the Gaussian reverse step on a known density")
     add_command(commands, "classifier", classifier, "train the digit classifier again")
     add_command(commands, "tables", tables, "put the recorded tables into the README")
     add_command(commands, "map", quality_map, "copy the map of the sweep beta_T to the gallery")
@@ -25,7 +30,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
 
 
 def _experiment(values: dict):
-    from ddpm_utils.training.experiments import make_experiment
+    from ddpm_utils.batch.grid import make_experiment
 
     return make_experiment({"dataset": "mnist"} | values)
 
@@ -77,11 +82,52 @@ def decoders() -> None:
     print(relative(record_decoders()))
 
 
-def norms() -> None:
-    """Compare the CNN's LayerNorm options after three epochs, trained if need be: data/checkpoints/norms.json."""
-    from maintenance.records.norms import record_norms
+def train_seeds(workers: int) -> None:
+    """Train the networks that the verdicts of notebooks 04 and 05 depend on; resumable. It needs the full MNIST.
 
-    print(relative(record_norms()))
+    On two cores it takes days. On a GPU several trainings run at a time.
+    """
+    from maintenance.records import seeds
+
+    seeds.train_all(workers=workers)
+    print(*seeds.names(), sep="\n")
+
+
+def decomposition() -> None:
+    """Sample the cells between the published row and our best one, and measure them: decomposition.json.
+
+    Networks that are not trained yet are left out (see `records seeds`).
+    """
+    from maintenance.records.decomposition_results import record_decomposition
+
+    print(relative(record_decomposition()))
+
+
+def information() -> None:
+    """Measure what latents tell and how they are restored, hot and cold: information.json.
+
+    Networks that are not trained yet are left out (see `records seeds`).
+    """
+    from maintenance.records.information_results import record_information
+
+    print(relative(record_information()))
+
+
+def parameterisation() -> None:
+    """Compare targets, weightings and receptive fields: parameterisation.json.
+
+    Networks that are not trained yet are left out (see `records seeds`).
+    """
+    from maintenance.records.parameterised import record_parameterisation
+
+    print(relative(record_parameterisation()))
+
+
+def gaussian_step() -> None:
+    """Sample a known density with the exact decoder, for many β: gaussian_step.json."""
+    from maintenance.records.gaussian_step import record_gaussian_step
+
+    print(relative(record_gaussian_step()))
 
 
 def classifier() -> None:

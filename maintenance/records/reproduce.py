@@ -12,7 +12,15 @@ from ddpm_utils.evaluation import recorded
 from ddpm_utils.evaluation.recorded import RECORDED
 from ddpm_utils.training.base import TrainingSetup
 from ddpm_utils.training.experiments import PUBLISHED, Experiment
-from maintenance.records import decoders, norms, restorations, table_1
+from maintenance.records import (
+    decoders,
+    decomposition_results,
+    information_results,
+    parameterised,
+    restorations,
+    seeds,
+    table_1,
+)
 from maintenance.records.samplers import record_comparison
 
 
@@ -32,7 +40,7 @@ def plan(train: Callable[[TrainingSetup], None], say: Callable[[str], None] = pr
         say: is told what a step is doing.
     """
     published = [Experiment(**{"epochs": 50} | values, dataset="mnist") for values in RECORDED]
-    trainings = [(e, 36) for e in published] + [(e, 2) for e in norms.EXPERIMENTS]
+    trainings = [(e, 36) for e in published]
     steps = [Step(f"train {e.title}, {e.epochs} epochs", minutes, partial(train, e)) for e, minutes in trainings]
     for e in published:
         sizes = {} if e.network == "cnn" else table_1.LEAN_SIZES
@@ -44,8 +52,23 @@ def plan(train: Callable[[TrainingSetup], None], say: Callable[[str], None] = pr
     for choice, samples, minutes in (("spacings", 1000, 30), ("calls", 2000, 60)):
         compare = partial(record_comparison, low, choice, samples=samples, on_row=say)
         steps.append(Step(f"compare samplers, {choice}", minutes, compare))
-    steps.append(Step("LayerNorm options", 8, partial(norms.record_norms, say)))
-    return steps + part_2(train, say)
+    return steps + part_2(train, say) + verdicts(train, say)
+
+
+def verdicts(train: Callable[[TrainingSetup], None], say: Callable[[str], None]) -> list[Step]:
+    """The networks with three seeds, and the measurements that the verdicts of notebooks 04 and 05 stand on."""
+    minutes = {"cnn": 0.8, "lean_unet": 1.1}
+    steps = [
+        Step(f"train {e.title}, seed {e.seed}", e.epochs * minutes.get(e.network, 1.0), partial(train, e))
+        for e in seeds.ALL
+        if not seeds.is_trained(e)
+    ]
+    return [
+        *steps,
+        Step("decomposition of β = 0.1", 200, partial(decomposition_results.record_decomposition, say)),
+        Step("restorations from equal information", 300, partial(information_results.record_information, say)),
+        Step("targets and weightings", 60, partial(parameterised.record_parameterisation, say)),
+    ]
 
 
 def part_2(train: Callable[[TrainingSetup], None], say: Callable[[str], None]) -> list[Step]:

@@ -10,7 +10,7 @@ from ddpm_utils import checkpoints, data
 from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.evaluation.restoration import evaluate_restoration
 from ddpm_utils.system.files import read_csv, write_json
-from ddpm_utils.training.experiments import RestorationExperiment
+from ddpm_utils.training.restorations import RestorationExperiment
 from maintenance.records.shipping import check_sizes, has_run, ledger_for, minutes_alone, named_data, ship_weights
 
 SIZES = {"images": 1000, "calls": 100, "calls_of_new": 25, "ablate": False}

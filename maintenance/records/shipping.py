@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
@@ -35,6 +36,15 @@ def named_data(experiment: TrainingSetup) -> Dataset:
     if dataset.name != experiment.dataset:
         raise DataError(f"{experiment.dataset} is needed, not {dataset.name} ({dataset.source})")
     return dataset
+
+
+def rounded(values: Any) -> Any:
+    """Return what JSON can hold with numbers of five significant digits, which take less room in a repository."""
+    if isinstance(values, float):
+        return float(f"{values:.5g}")
+    if isinstance(values, list | tuple):
+        return [rounded(value) for value in values]
+    return {name: rounded(value) for name, value in values.items()} if isinstance(values, dict) else values
 
 
 def check_sizes(sizes: dict) -> None:

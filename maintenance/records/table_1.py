@@ -22,7 +22,7 @@ from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.evaluation.decoder import degrade, evaluate, generate
 from ddpm_utils.evaluation.losses import Sizes, bits, gap, losses
 from ddpm_utils.evaluation.recorded import shown_steps
-from ddpm_utils.evaluation.samples import off_by_one_table, reconstruction, reverse_steps, samples, switches
+from ddpm_utils.evaluation.samples import reconstruction
 from ddpm_utils.randomness import RESTORE_SEED
 from ddpm_utils.system.files import compute_always, write_json
 from ddpm_utils.training.base import SNAPSHOT_EPOCHS, Decoder
@@ -154,15 +154,10 @@ def explain(
 ) -> dict:
     """All measurements, by name. `remember` (see `Ledger`) keeps each as soon as it is known."""
     of_schedule = experiment.noise_schedule, dataset, decoder, sizes
-    of_experiment = experiment, dataset, decoder, sizes
     parts = {
         "losses": partial(losses, *of_schedule),
         "bits": partial(bits, *of_schedule),
         "gap": partial(gap, *of_schedule),
-        "reconstruction": partial(reconstruction, *of_experiment),
-        "samples": partial(samples, *of_experiment),
-        "reverse steps": partial(reverse_steps, *of_schedule),
-        "switches": partial(switches, *of_schedule),
-        "reconstruction, α off by one": partial(off_by_one_table, *of_experiment),
+        "reconstruction": partial(reconstruction, experiment, dataset, decoder, sizes),
     }
     return {name: remember(name, compute) for name, compute in parts.items()}

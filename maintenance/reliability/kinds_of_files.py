@@ -25,7 +25,8 @@ from ddpm_utils.system import places
 from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.system.files import METADATA, Ledger, read_notebook, seal_notebook, write_json
 from ddpm_utils.system.places import PROJECT, default_root
-from ddpm_utils.training.experiments import PUBLISHED, Experiment, RestorationExperiment
+from ddpm_utils.training.experiments import PUBLISHED, Experiment
+from ddpm_utils.training.restorations import RestorationExperiment
 from ddpm_utils.training.run import EpochRecord
 
 EXECUTED = "04_evaluation"
@@ -65,11 +66,10 @@ def kinds(folder: Path, stack: ExitStack) -> tuple[list[Kind], list[str]]:
     stack.enter_context(patch.dict(os.environ, DDPM_OUTPUT=str(folder / "output")))
     root = default_root()
     low_beta, averaging = Experiment(**PUBLISHED["low β"]), RestorationExperiment("averaging")
-    small = low_beta.with_values(network="cnn_no_norm")
+    small = low_beta.with_values(network="lean_unet")
     for experiment in (low_beta, averaging, small):
         shutil.copytree(experiment.shipped_folder, folder / "data" / "checkpoints" / experiment.slug)
     for path in (
-        recorded.NORMS,
         recorded.DECODERS,
         datasets.EMBEDDED,
         CLASSIFIER,
@@ -78,8 +78,7 @@ def kinds(folder: Path, stack: ExitStack) -> tuple[list[Kind], list[str]]:
         shutil.copy(path, folder / "data" / path.name)
     stack.enter_context(patch.object(places, "RESOURCES", folder))
     stack.enter_context(patch.object(datasets, "EMBEDDED", folder / "data" / datasets.EMBEDDED.name))
-    for name in ("NORMS", "DECODERS"):
-        stack.enter_context(patch.object(recorded, name, folder / "data" / getattr(recorded, name).name))
+    stack.enter_context(patch.object(recorded, "DECODERS", folder / "data" / recorded.DECODERS.name))
     found = [Kind("embedded digits", datasets.EMBEDDED, lambda: data.load("mnist_5k").sha256)]
     left_out = []
     if all((root / "MNIST" / "raw" / name).exists() for name in DATASETS["mnist"].files):
@@ -149,7 +148,6 @@ def results(low_beta: Experiment, averaging: RestorationExperiment) -> list[Kind
         Kind(
             "part 2's results.json", averaging.shipped_folder / "results.json", lambda: digest(load_results(averaging))
         ),
-        Kind("norms.json", recorded.NORMS, lambda: digest(recorded.load_norms())),
         Kind("decoders.json", recorded.DECODERS, lambda: digest(recorded.load_decoders())),
         Kind("ledger", ledger, lambda: digest(Ledger(ledger).results)),
     ]

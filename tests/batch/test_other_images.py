@@ -9,7 +9,8 @@ import torch
 from sklearn.datasets import load_sample_images
 
 from ddpm_utils.batch.jobs import Job, execute
-from ddpm_utils.training.experiments import Experiment, RestorationExperiment
+from ddpm_utils.training.experiments import Experiment
+from ddpm_utils.training.restorations import RestorationExperiment
 
 SMALL = {"beta": 0.1, "T": 20, "network": "lean_unet", "epochs": 1, "batch_size": 64}
 PARAMETERS = {
@@ -25,8 +26,7 @@ PARAMETERS = {
 IDENTITY = {field.name for kind in (Experiment, RestorationExperiment) for field in fields(kind)}
 OF_MNIST = {
     *("02_figure_1_loss_curves", "03_figure_2", "03_figure_3", "03_figure_4", "03_lean_unet", "03_quality_over_calls"),
-    *("04_reconstruction", "04_loss_by_decoder", "04_bits_per_dimension", "04_generalisation_gap", "04_starts"),
-    *("04_layer_norm_sight", "04_reverse_steps", "04_traps", "04_off_by_one", "04_memorisation", "04_neighbours"),
+    *("04_reconstruction", "04_bits"),
     *("05_decoders", "05_decoder_losses", "05_sigma", "05_errors", "05_starts", "05_new"),
 }
 """Figures of recorded measurements."""

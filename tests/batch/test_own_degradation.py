@@ -3,13 +3,14 @@
 import torch
 
 from ddpm_utils.cold.degradations import Degradation
+from ddpm_utils.cold.mixtures import DEGRADATIONS
 from ddpm_utils.cold.restoration import degrade, restore
 from ddpm_utils.cold.samplers import ALGORITHMS
 from ddpm_utils.evaluation.restoration import evaluate_restoration
 from ddpm_utils.lab import panels
 from ddpm_utils.lab.images import RoundTripPicture
 from ddpm_utils.lab.precomputed import round_trips
-from ddpm_utils.training.experiments import DEGRADATIONS, RestorationExperiment
+from ddpm_utils.training.restorations import RestorationExperiment
 
 
 class Slide(Degradation):

@@ -18,8 +18,9 @@ from ddpm_utils.batch.provenance import made_of
 from ddpm_utils.batch.sweep import plan, prospects
 from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.system.places import PROJECT
-from ddpm_utils.training.experiments import Experiment, RestorationExperiment
+from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.parameters import ParameterError
+from ddpm_utils.training.restorations import RestorationExperiment
 from tests import light_notebooks
 
 NETWORK = '''"""A network of one layer."""

@@ -14,12 +14,14 @@ from hypothesis import strategies as st
 from ddpm_utils.batch.grid import EXPERIMENTAL, RESERVED
 from ddpm_utils.batch.notebooks import numbered, parameters_of
 from ddpm_utils.batch.parameters import OWN, WALKS, check_parameters, problem
+from ddpm_utils.cold.mixtures import DEGRADATIONS
 from ddpm_utils.diffusion.forward import diffuse, posterior_tables
 from ddpm_utils.diffusion.samplers import ancestral
 from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.diffusion.solvers import METHODS, fewest_calls
 from ddpm_utils.scalars import plain, whole
-from ddpm_utils.training.experiments import DEGRADATIONS, Experiment, RestorationExperiment
+from ddpm_utils.training.experiments import Experiment
+from ddpm_utils.training.restorations import RestorationExperiment
 from ddpm_utils.training.weights import WEIGHTS
 
 EXAMPLES = int(os.environ.get("DDPM_EXAMPLES", 100))

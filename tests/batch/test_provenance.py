@@ -7,7 +7,8 @@ import pytest
 
 from ddpm_utils.batch import provenance
 from ddpm_utils.batch.provenance import canonical, imported_by, imports, made_of
-from ddpm_utils.training.experiments import Experiment, RestorationExperiment
+from ddpm_utils.training.experiments import Experiment
+from ddpm_utils.training.restorations import RestorationExperiment
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ class Written(NamedTuple):
     fault: str  # in the place of `code`, which the assertion notices
 
 
-FORWARD, TRAINING, SAMPLING = "01_forward_process", "02_training", "03_sampling"
+FORWARD, TRAINING, SAMPLING, EVALUATION = "01_forward_process", "02_training", "03_sampling", "04_evaluation"
 WRITTEN = {
     "equation 1": Written(FORWARD, "+ beta_t**0.5 * noise", "ddpm.diffuse_step(", "+ beta_t * noise"),
     "equation 2": Written(
@@ -68,6 +68,17 @@ WRITTEN = {
     "matched start": Written(SAMPLING, "vectors * values.sqrt() @", 'starts["matched"]', "vectors * values @"),
     "Heun": Written(SAMPLING, "slope + network(", "same", "slope - network("),
     "DPM-Solver++(2M)": Written(SAMPLING, "h / (2 * h_before)", "same", "h / h_before"),
+    "FID": Written(EVALUATION, "s_r.trace() - 2 * root", "packaged", "s_r.trace() - root"),
+    "interval of the FID": Written(EVALUATION, "deviation = np.std(", "half_width", "deviation = 3 * np.std("),
+    "affine decoder": Written(
+        EVALUATION, "a * covariance + (1 - a) * torch.eye(784)", "differences", "covariance + (1 - a) * torch.eye(784)"
+    ),
+    "exact decoder": Written(EVALUATION, "-squared / (2 * (1 - a))", "differences", "-squared / (1 - a)"),
+    "bits of a step": Written(EVALUATION, "step_beta[2:] ** 2 / (2 * sigma2", "L_t", "step_beta[2:] / (2 * sigma2"),
+    "index off by one": Written(EVALUATION, "(1 - a[t]) ** 0.5 * g)", "packaged.z", "(1 - a[t - 1]) ** 0.5 * g)"),
+    "mixture": Written(
+        EVALUATION, "a * C + (1 - a) * torch.eye(len(m))", "packaged", "C + (1 - a) * torch.eye(len(m))"
+    ),
 }
 
 

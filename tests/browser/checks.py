@@ -16,16 +16,16 @@ from ddpm_utils.diffusion import samplers
 from ddpm_utils.diffusion.one_dimension import LatentModel, two_peaks
 from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.diffusion.solvers import METHODS
-from ddpm_utils.evaluation import metrics
-from ddpm_utils.evaluation.decoder import reconstruct
-from ddpm_utils.evaluation.losses import steps_by_signal
+from ddpm_utils.evaluation import load_record, metrics
 from ddpm_utils.lab import precomputed
 from ddpm_utils.lab.densities import EvidenceBound, LatentModelPicture, PosteriorPicture, ReverseStep
-from ddpm_utils.lab.images import EstimatesPicture, NoisyDigits, RoundTripPicture, TrajectoryPicture, WorstAndBest
+from ddpm_utils.lab.images import CausesPicture, EstimatesPicture, NoisyDigits, RoundTripPicture, TrajectoryPicture
 from ddpm_utils.lab.training import LiveTraining
-from ddpm_utils.plots.images import BLUE, RED
+from ddpm_utils.plots.images import BLUE, GREY, RED
 from ddpm_utils.randomness import START_SEED, generator_for
-from ddpm_utils.training.experiments import LEAN, Experiment, RestorationExperiment
+from ddpm_utils.system.files import to_images
+from ddpm_utils.training.experiments import LEAN, Experiment
+from ddpm_utils.training.restorations import RestorationExperiment
 from tests.browser.reading import Reading, assert_on_curve, assert_same_images
 
 NUMBER = r"(-?\d+\.?\d*(?:e[-+]?\d+)?|∞)"
@@ -52,8 +52,8 @@ def normal(x, mean, deviation):
 
 
 @cache
-def layout(kind: str, labels: tuple[str, ...] = ()):
-    """A picture of this kind, for where things are in it; with a legend of these labels, if it has one."""
+def layout(kind: str):
+    """A picture of this kind, for where things are in it."""
     x = torch.zeros(8, 1, 28, 28)
     estimate = precomputed.Estimate(x, x, x, x, x, 1.0, 0.0)
     trajectory = precomputed.Trajectory([0.0], [1.0], x[None], x[None])
@@ -68,20 +68,15 @@ def layout(kind: str, labels: tuple[str, ...] = ()):
         "estimates": lambda: EstimatesPicture({1: estimate}, 1),
         "trajectory": lambda: TrajectoryPicture({choice: trajectory}, 1),
         "round trip": lambda: RoundTripPicture({}),
-        "worst and best": lambda: WorstAndBest({}, dict.fromkeys(labels, np.geomspace(20, 0.01, 10)), TIMES),
+        "causes": lambda: CausesPicture(record()),
     }[kind]()
     plt.close(picture.figure)
     return picture
 
 
-LOSSES = ("network, test", "network, training", "exact, test", "exact, training", "affine", "identity")
-TIMES = steps_by_signal(Experiment().noise_schedule, 10)
-
-
 def forget() -> None:
     """Before another output folder: its experiment may have other weights."""
     walked.cache_clear()
-    restored.cache_clear()
 
 
 def waves(z):
@@ -259,27 +254,36 @@ def trajectory(sentence: str, png: bytes, experiment: Experiment) -> None:
 
 
 @cache
-def restored(experiment: Experiment, t: int) -> torch.Tensor:
-    return reconstruct(experiment, experiment.load_decoder("auto"), digits().test.images[:16], calls=20, t=t)
+def record():
+    """What is recorded of the causes of β = 0.1."""
+    return load_record("decomposition")
 
 
-def worst_and_best(sentence: str, png: bytes, experiment: Experiment, labels: tuple[str, ...] = LOSSES) -> None:
-    """Notebook 04: reconstructions made and ordered here once more."""
-    form = r"Restored from t = (\d+), α_t = ([\d.e-]+): mean (RMSE|SSIM|PSNR) ([\d.]+) of 16 images"
+def causes(sentence: str, png: bytes) -> None:
+    """Notebook 04: the cell that the sentence names, in the record: its mean FID, its samples, and its place."""
+    form = rf"(.+), σ² (beta|posterior): (?:FID {NUMBER}, mean of (\d+) networks|not measured)"
     found = re.fullmatch(form, sentence)
     assert found, f"the sentence {sentence!r} is not of the form {form!r}"
-    t, metric, x = int(found[1]), found[3], digits().test.images[:16]
-    close(float(found[2]), experiment.noise_schedule.alpha[t], "α_t", 6e-2)
-    back = restored(experiment, t)
-    scores = [metrics.image_quality(back[k : k + 1], x[k : k + 1])[metric] for k in range(16)]
-    close(float(found[4]), np.mean(scores), f"the mean {metric}")
-    order = np.argsort(scores) if metric == "RMSE" else np.argsort(scores)[::-1]
-    picture = layout("worst and best", labels)
+    named, variance, mean, networks = found.groups()
+    cells = {
+        ", ".join(cell[name] for name in ("network", "trained_on", "grid", "index", "start")): cell
+        for cell in record()["cells"].values()
+    }
+    cell = cells.get(named, {})
+    scores = [measured["FID"] for measured in cell.get(variance, {}).values()]
+    assert int(networks or 0) == len(scores), f"{networks or 0} networks are given as measured, not {len(scores)}"
+    if scores:
+        close(float(mean), np.mean(scores), "the mean FID")
+    picture = layout("causes")
     reading = Reading(png, picture.figure)
-    for name, places in (("best", order[:4]), ("worst", order[::-1][:4])):
-        rows = reading.images(picture.rows[name].picture.axes, 2, 4)
-        assert_same_images(rows[0], x[places.copy(), 0], f"the {name} by {metric}")
-        assert_same_images(rows[1], back[places.copy(), 0], f"the {name} by {metric}, restored")
+    samples = to_images(cell["pictures"]) if "pictures" in cell else torch.full((8, 1, 28, 28), 0.5)  # white paper
+    assert_same_images(reading.images(picture.rows.picture.axes, 2, 4), samples, f"the samples of {named}")
+    for place, name in enumerate(cells):
+        axes = picture.band.axes
+        shares = [reading.share(axes, GREY, picture.band.get_alpha(), place + beside) for beside in (-0.33, 0.33)]
+        right = min(shares) > 0.8 if name == named else max(shares) < 0.2
+        found = f"only {shares[0]:.0%} of the pixels above {name} and {shares[1]:.0%} below have the band's colour"
+        assert right, f"{named}: {found}"
 
 
 @cache

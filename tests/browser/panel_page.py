@@ -118,6 +118,12 @@ class PanelPage:
         self.menus[menu].select_option(label=label)
         self.settle()
 
+    def press_in_menu(self, menu: int, letter: str) -> None:
+        """Press the first letter of a choice on a menu, and wait for the picture that it brings."""
+        self.menus[menu].focus()
+        self.page.keyboard.press(letter)
+        self.settle()
+
     def click(self, button: str) -> None:
         """Press a button."""
         self.box.get_by_role("button", name=button).click()

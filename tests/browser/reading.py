@@ -63,6 +63,13 @@ class Reading:
         far = np.column_stack([columns + left, rows + top])[:, None] - points[visible]
         return np.hypot(far[..., 0], far[..., 1]).min(0)
 
+    def share(self, axes: Axes, colour: str, opacity: float, y: float) -> float:
+        """Of the pixels across an axes at a height y, in data coordinates: how many have this colour over white."""
+        left, _, right, _ = (round(side) for side in self.box(axes))
+        row = len(self.pixels) - axes.transData.transform([1, y])[1]
+        shade = 255 * (1 - opacity * (1 - np.array(to_rgb(colour))))
+        return (np.abs(self.pixels[round(row), left + 1 : right] - shade).max(-1) < 4).mean()
+
     def assert_dot(self, axes: Axes, colour: str, x: float, y: float, what: str) -> None:
         """There is a dot, and not just a line, at a point given in data coordinates."""
         column, row = axes.transData.transform([x, y])

@@ -1,7 +1,6 @@
 """The checks that the browser tests make: a right picture passes them, and a wrong one does not."""
 
 import matplotlib.pyplot as plt
-import numpy as np
 import pytest
 import torch
 
@@ -10,10 +9,13 @@ from ddpm_utils.diffusion.one_dimension import LatentModel, two_peaks
 from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.lab import panels, precomputed
 from ddpm_utils.lab.densities import EvidenceBound, LatentModelPicture, PosteriorPicture, ReverseStep
-from ddpm_utils.lab.images import EstimatesPicture, NoisyDigits, RoundTripPicture, TrajectoryPicture, WorstAndBest
+from ddpm_utils.lab.images import CausesPicture, EstimatesPicture, NoisyDigits, RoundTripPicture, TrajectoryPicture
 from ddpm_utils.randomness import generator_for
-from ddpm_utils.training.experiments import Experiment, RestorationExperiment
+from ddpm_utils.training.experiments import Experiment
+from ddpm_utils.training.restorations import RestorationExperiment
+from maintenance.records.decomposition import CELLS
 from tests.browser import checks
+from tests.made_up_records import UNSAMPLED, decomposition
 
 
 @pytest.fixture(autouse=True)
@@ -113,12 +115,68 @@ def test_trajectory(experiment):
              lambda *s: checks.trajectory(*s, experiment))  # fmt: skip
 
 
-def test_worst_and_best(experiment, digits):
-    decoder, x = experiment.load_decoder("auto"), digits.test.images[:16]
-    found = precomputed.reconstructions(experiment, decoder, x, [200, 800], calls=20)
-    losses = dict.fromkeys(checks.LOSSES, np.geomspace(20, 0.01, 10))
-    both(WorstAndBest, {"metric": lambda m: "SSIM"}, lambda k: k(found, losses, checks.TIMES),
-         panels.worst_and_best, lambda *s: checks.worst_and_best(*s, experiment))  # fmt: skip
+@pytest.fixture
+def cells(monkeypatch):
+    """Made-up measurements in the place of the record."""
+    checks.layout.cache_clear()
+    monkeypatch.setattr(checks, "record", decomposition)
+    yield decomposition()
+    checks.layout.cache_clear()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"trained_on": lambda name: "high β"},  # the samples and the place of another cell
+        {"start": lambda name: "matched"},  # of none
+    ],
+    ids=["another cell", "no cell"],
+)
+def test_causes(cells, changes):
+    both(CausesPicture, changes, lambda k: k(cells), panels.causes, checks.causes)
+
+
+def test_causes_that_are_not_measured(cells):
+    panel = panels.causes(CausesPicture(cells))
+    *menus, _, _ = panel.children
+    right = shown(panel)
+    menus[4].value = "matched"
+    sentence, png = shown(panel)
+    assert sentence.endswith(": not measured")
+    checks.causes(sentence, png)
+    with pytest.raises(AssertionError, match=r"the samples of .*: only \d+% of the p"):
+        checks.causes(sentence, right[1])
+    with pytest.raises(AssertionError, match="0 networks are given as measured, not 3"):
+        checks.causes(right[0].partition(": FID")[0] + ": not measured", right[1])
+    for menu, value in zip(menus, CELLS[UNSAMPLED], strict=True):
+        menu.value = value
+    assert shown(panel)[0].endswith(": not measured")
+    checks.causes(*shown(panel))
+
+
+@pytest.mark.parametrize("places", [1, -1, 0.5, 20])
+def test_a_band_in_a_wrong_place_is_noticed(cells, places):
+    """Among the other cells, or out of the picture."""
+
+    class Wrong(CausesPicture):
+        def __call__(self, variance, **factors):
+            figure = super().__call__(variance, **factors)
+            self.band.set_y(self.band.get_y() + places)
+            return figure
+
+    panel = panels.causes(Wrong(cells))
+    panel.children[1].value = "high β"  # the second cell
+    with pytest.raises(AssertionError, match=r"only \d+% of the pixels above .* have the band's colour"):
+        checks.causes(*shown(panel))
+
+
+def test_a_wrong_mean_of_causes_is_noticed(cells):
+    panel = panels.causes(CausesPicture(cells))
+    sentence, png = shown(panel)
+    assert sentence.endswith("FID 2.2, mean of 3 networks")
+    for number, other in (("2.2", "2.22"), ("3 networks", "2 networks"), ("σ² beta", "σ² posterior")):
+        with pytest.raises(AssertionError, match="given as"):
+            checks.causes(sentence.replace(number, other), png)
 
 
 def test_round_trip(digits):

@@ -142,15 +142,19 @@ def test_03_sampling(page, lab, lab_output, screenshots, record_property):
     finish({"trajectory": panel}, screenshots, "03", record_property)
 
 
-def test_04_evaluation(page, lab, lab_output, screenshots, record_property):
+def test_04_evaluation(page, lab, screenshots, record_property):
     run_all(page, lab, "04_evaluation")
     panel = PanelPage(page, 0)
-    exercise(panel, checks.worst_and_best, Experiment())
-    for label in ("SSIM", "PSNR"):
-        panel.choose(0, label)
-        assert f"mean {label}" in panel.sentence
-        checks.worst_and_best(panel.sentence, panel.png, Experiment())
-    finish({"worst_and_best": panel}, screenshots, "04", record_property)
+    exercise(panel, checks.causes)
+    for menu, label in ((1, "high β"), (3, "right"), (4, "matched"), (4, "N(0, I)"), (5, "posterior")):
+        panel.choose(menu, label)
+        assert label in panel.sentence
+        assert ("not measured" in panel.sentence) == (label == "matched")
+        checks.causes(panel.sentence, panel.png)
+    panel.press_in_menu(0, "l")  # arrow keys are JupyterLab's own: they choose a cell
+    assert panel.sentence.startswith("lean_unet, high β, ")
+    checks.causes(panel.sentence, panel.png)
+    finish({"causes": panel}, screenshots, "04", record_property)
 
 
 def test_05_custom_degradation(page, lab, screenshots, record_property):

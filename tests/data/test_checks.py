@@ -14,7 +14,7 @@ from ddpm_utils.diffusion.exact import AffineDecoder, ExactDecoder
 from ddpm_utils.diffusion.forward import diffuse, diffuse_step, posterior
 from ddpm_utils.diffusion.samplers import MatchedStart
 from ddpm_utils.diffusion.schedules import constant
-from ddpm_utils.evaluation import losses, metrics, neighbours, samples, sight
+from ddpm_utils.evaluation import losses, metrics, neighbours, samples
 from ddpm_utils.lab.images import NoisyDigits
 from ddpm_utils.plots.images import image_table, mosaics
 from ddpm_utils.training.loop import train
@@ -108,8 +108,6 @@ STRICT = {
     "loss_profile": lambda x: losses.loss_profile(Linear(1, 1), SCHEDULE, x, [1]),
     "loss_by_step": lambda x: losses.loss_by_step(Linear(1, 1), SCHEDULE, x, rounds=9),
     "generalisation_gap": lambda x: losses.generalisation_gap(Linear(1, 1), SCHEDULE, X, x),
-    "start_mismatch": lambda x: sight.start_mismatch(x, SCHEDULE),
-    "mean_error": lambda x: sight.mean_error(Linear(1, 1), SCHEDULE, x, 1),
     "cold degrade": lambda x: degrade(BLUR, x),
     "Forgotten": lambda x: starts.Forgotten(BLUR, x),
     "Grey": lambda x: starts.Grey(BLUR, x),

@@ -1,26 +1,21 @@
-"""Losses over t, gaps, what a network sees, what samples copy: each where the answer is known."""
+"""Losses over t, the generalisation gap, copies and classes of samples: each where the answer is known."""
 
 import numpy as np
 import pytest
 import torch
 
 from ddpm_utils.data.datasets import Dataset, Part
-from ddpm_utils.diffusion.exact import AffineDecoder, identity_loss
+from ddpm_utils.diffusion.exact import identity_loss
 from ddpm_utils.diffusion.schedules import constant
-from ddpm_utils.evaluation import losses, samples, sight
+from ddpm_utils.evaluation import losses, samples
 from ddpm_utils.evaluation.losses import steps_by_signal
-from ddpm_utils.evaluation.neighbours import neighbours
-from ddpm_utils.networks.cnn import CNN
+from ddpm_utils.evaluation.neighbours import nearest, neighbours
 
 SCHEDULE = constant(beta=0.05, T=40)
 
 
 def identity(z, time):
     return z
-
-
-def draw(*shape: int, seed: int = 0) -> torch.Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
 
 
 def test_steps_by_signal_are_even_in_log_snr_and_reach_both_ends():
@@ -63,47 +58,6 @@ def test_the_gap_is_nought_between_the_same_images_and_not_between_others(digits
     assert grey.mean() < 0  # the identity loses α·E[x²] less on grey images
 
 
-@pytest.mark.parametrize("norm", ["element", "plane", "none"])
-def test_only_the_plane_norm_hides_clock_and_brightness_behind_borders(norm):
-    """Without borders a constant per plane is taken off by a LayerNorm over (28, 28), and by no other."""
-    torch.manual_seed(0)
-    network = CNN(norm).eval()
-    with torch.no_grad():
-        for block in network.blocks:
-            if isinstance(block[1], torch.nn.LayerNorm):  # trained weights are not all alike
-                block[1].weight.add_(0.1 * torch.randn_like(block[1].weight))
-    circular = sight.with_circular_padding(network)
-    z = draw(4, 1, 28, 28)
-    assert network.blocks[0][0].padding_mode == "zeros"
-    assert sight.clock_response(network, z) > 1e-4
-    blind = (sight.clock_response(circular, z) < 1e-5, abs(sight.shift_response(circular, z, 0.5)) < 1e-6)
-    assert blind == ((True, True) if norm == "plane" else (False, False))
-
-
-def test_responses_and_errors_of_known_decoders(digits):
-    z = draw(4, 1, 28, 28)
-    assert sight.shift_response(identity, z, 0.5) == pytest.approx(1, abs=1e-5)
-    assert sight.clock_response(lambda z, time: z * (1 + time[:, None, None, None]), z) == pytest.approx(0.9 / 1.05)
-    x = digits.test.images[:500]
-    assert sight.mean_error(lambda z, time: 0 * z, SCHEDULE, x, 40) == pytest.approx(1)
-    affine = AffineDecoder(x, SCHEDULE)
-    assert sight.mean_error(affine, SCHEDULE, x, 40) < 0.5
-
-
-def test_start_mismatch_is_that_of_the_gaussian(digits):
-    images, schedule = digits.train.images, constant(beta=0.001, T=2000)
-    found = sight.start_mismatch(images, schedule)
-    root = schedule.alpha[-1] ** 0.5
-    assert found["mean"] == pytest.approx(root * images.mean().item(), abs=1e-5)
-    assert found["background mean"] == pytest.approx(-0.5 * root, abs=1e-3)
-    assert found["background deviation"] == pytest.approx((1 - root**2) ** 0.5, abs=1e-3)
-
-
-def test_the_frame_is_black_in_mnist(mnist):
-    assert sight.background(mnist.test.images[:100]).shape == (100, 28 * 28 - 24 * 24)
-    assert (sight.background(mnist.test.images) + 0.5).mean() < 2e-3
-
-
 def test_copies_are_told_from_new_digits(digits):
     seen = digits.train.images
     twice = Dataset("twice", "", Part(digits.train.pixels[:50].repeat(2, 1, 1), digits.train.labels[:50].repeat(2)),
@@ -118,7 +72,7 @@ def test_copies_are_told_from_new_digits(digits):
 
 def test_nearest_finds_copies(digits):
     among = digits.train.images[:300]
-    distance, index = samples.nearest(among[[7, 200]] + 0.01, among)
+    distance, index = nearest(among[[7, 200]] + 0.01, among)
     assert index.tolist() == [7, 200]
     torch.testing.assert_close(distance, torch.full((2,), 0.01), rtol=1e-2, atol=1e-4)
 

@@ -6,20 +6,16 @@ from dataclasses import replace
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-import torch
 
 from ddpm_utils.data.datasets import Dataset
 from ddpm_utils.diffusion.exact import ExactDecoder, identity_loss
 from ddpm_utils.diffusion.likelihood import VARIANCES
 from ddpm_utils.diffusion.samplers import sample
 from ddpm_utils.diffusion.schedules import NoiseSchedule, constant
-from ddpm_utils.evaluation import recorded, sight
 from ddpm_utils.evaluation.losses import Sizes
 from ddpm_utils.evaluation.samples import one_step_short
 from ddpm_utils.plots import explanations
-from ddpm_utils.plots.explanations import LAYER_NORMS
 from ddpm_utils.randomness import Noise
-from ddpm_utils.system.files import to_images
 from ddpm_utils.training.base import Decoder
 from ddpm_utils.training.experiments import PUBLISHED, Experiment
 from maintenance.records import table_1
@@ -30,13 +26,8 @@ SMALL = Sizes(
     floor=16,
     per_step=2,
     gap=64,
-    samples=20,
-    calls=10,
-    consecutive=10,
-    exact=200,
     reconstructions=4,
     reconstruction_calls=2,
-    generated=16,
 )
 pytestmark = pytest.mark.usefixtures("short_bootstrap")
 RUNS = PUBLISHED | {"low β": {"beta": 0.01, "T": 200}}  # in steps ten times as long, for which the weights do as well
@@ -62,16 +53,7 @@ def test_everything_is_measured_and_kept_by_name(digits):
     experiment = Experiment()
     decoder = Decoder(experiment.make_network(), {}, "")
     found = table_1.explain(experiment, digits, decoder, SMALL, lambda name, compute: name)
-    assert list(found) == [
-        "losses",
-        "bits",
-        "gap",
-        "reconstruction",
-        "samples",
-        "reverse steps",
-        "switches",
-        "reconstruction, α off by one",
-    ]
+    assert list(found) == ["losses", "bits", "gap", "reconstruction"]
     assert all(name == value for name, value in found.items())
 
 
@@ -97,28 +79,12 @@ def test_bits_add_up(explained):
         assert found["optimal"]["steps"] <= min(found[v]["steps"] for v in VARIANCES) + 1e-9
 
 
-def test_the_exact_decoder_draws_training_images(explained, digits):
-    rows = explained["low β"]["reverse steps"]
-    assert [row["decoder"] for row in rows[::3]] == ["exact", "affine", "network", "network, steps of β = 0.1"]
-    assert [row["decoder"] for row in explained["high β"]["reverse steps"][::3]] == ["exact", "affine", "network"]
-    assert [row["variance"] for row in rows[:3]] == list(VARIANCES)
-    drawn = to_images(rows[0]["pictures"])
-    distance = torch.cdist(drawn.flatten(1), digits.train.images[: SMALL.exact].flatten(1)).min(1).values / 28
-    assert distance.median() < 0.02
-    assert rows[-1]["calls"] == 19  # as many steps of β = 0.1 reach α = 0.135
-
-
 def test_reconstructions_lose_the_digit_as_the_signal_goes(explained):
     for entry in explained.values():
         rows = entry["reconstruction"]
         assert rows[0]["RMSE"] < 0.1 < rows[-1]["RMSE"]
         assert rows[0]["same digit"] == 1
         assert rows[0]["t"] == 1
-
-
-def test_real_digits_fall_into_the_traps_as_well(explained):
-    rows = {row["switch"]: row for row in explained["low β"]["switches"]["ranges"]}
-    assert rows["cast to bytes from [−0.5, 0.5]"]["real digits"] > 2 * rows["as they are"]["real digits"]
 
 
 @pytest.mark.parametrize(("beta", "left"), [(0.1, 0.2176), (0.02, 0.0990)])
@@ -138,73 +104,20 @@ def test_one_step_short_leaves_noise(beta, left, digits):
     assert whole == pytest.approx(0.244, rel=0.02) if beta == 0.1 else whole > left
 
 
-def test_an_alpha_off_by_one_costs_reconstructions_little_at_low_beta_and_much_at_high(explained):
-    ratios = {}
-    for name, entry in explained.items():
-        right, off = (row["published"]["RMSE"] for row in entry["reconstruction, α off by one"])
-        ratios[name] = off / right
-    assert ratios["low β"] < 1.05
-    assert ratios["high β"] > 1.1
-
-
-def test_samples_are_counted_and_compared(explained):
-    found = explained["low β"]["samples"]
-    assert sum(found["classes"]) == found["count"] == len(found["distances"]) == 16
-    assert sum(found["classes of training images"]) == 640
-    assert to_images(found["closest"]).shape == (8, 1, 28, 28)
-
-
-@pytest.fixture(scope="module")
-def norm_entries(fewer, short_bootstrap) -> dict[str, dict]:
-    """Of untrained networks."""
-    entries = {}
-    for network, option in LAYER_NORMS.items():
-        experiment = Experiment(network=network)
-        decoder = Decoder(experiment.make_network().requires_grad_(False).eval(), {}, "")
-        entries[f"{option}, 0 epochs"] = {
-            "network": network,
-            "weights": {"epoch": 0},
-            "sight": sight.sight(experiment, fewer, decoder, images=4),
-            "starts": sight.starts(experiment, fewer, decoder, samples=20, calls=1),
-        }
-    return json.loads(json.dumps(entries))
-
-
-def test_an_untrained_plane_norm_sees_the_clock_through_borders_only(norm_entries):
-    clock = {name: entry["sight"]["clock"] for name, entry in norm_entries.items()}
-    assert clock["(28, 28), 0 epochs"]["circular padding"] < 1e-5 < clock["(28, 28), 0 epochs"]["zero padding"]
-    assert clock["none, 0 epochs"]["circular padding"] > 1e-4
-
-
-def test_what_is_shipped_tells_the_same():
-    entries = recorded.load_norms()
-    assert {entry["network"] for entry in entries.values()} == set(LAYER_NORMS)
-    plane = next(entry for entry in entries.values() if entry["network"] == "cnn_plane_norm")
-    assert plane["sight"]["clock"]["circular padding"] < 1e-4
-    assert plane["starts"]["from"]["standard"]["background"] > 2 * plane["starts"]["from"]["matched"]["background"]
-
-
-def test_figures_are_drawn_of_everything(explained, norm_entries):
+def test_figures_are_drawn_of_everything(explained):
     def of(part: str) -> dict:
         return {name: entry[part] for name, entry in explained.items()}
 
     drawn = [
         explanations.losses_over_time(of("losses")),
         explanations.bits(of("bits")),
-        explanations.gaps(of("gap")),
-        explanations.sight(norm_entries),
-        explanations.starts(norm_entries),
-        explanations.reverse_steps(of("reverse steps")),
-        explanations.reverse_samples(of("reverse steps")),
         explanations.reconstruction(of("reconstruction")),
-        explanations.switches(of("switches")),
-        explanations.off_by_one(of("switches")),
-        explanations.memorisation(of("samples")),
-        explanations.neighbours(of("samples")),
     ]
     assert len(drawn[0].axes) == 2
     assert len(drawn[0].axes[0].lines) == 5
-    assert len(drawn[4].axes) == 6
+    alpha = np.array(explained["low β"]["losses"]["alpha"])
+    for line in drawn[0].axes[0].lines:
+        np.testing.assert_allclose(line.get_xdata(), np.log10(alpha / (1 - alpha)))
     for figure in drawn:
         figure.canvas.draw()
         plt.close(figure)

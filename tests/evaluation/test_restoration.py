@@ -12,7 +12,7 @@ from ddpm_utils.cold.mixtures import GaussianFade, flow, noise
 from ddpm_utils.cold.restoration import default_rule, degrade, restore, stations, there_and_back, visited
 from ddpm_utils.cold.samplers import ALGORITHMS
 from ddpm_utils.evaluation.restoration import beginnings, evaluate_restoration, ways
-from ddpm_utils.training.experiments import RestorationExperiment
+from ddpm_utils.training.restorations import RestorationExperiment
 
 COUNT = 20
 pytestmark = pytest.mark.usefixtures("short_bootstrap")

@@ -10,19 +10,19 @@ import torch
 from ddpm_utils.cold.degradations import HeatBlur
 from ddpm_utils.diffusion.samplers import ddim, sample_trajectory, standard_start
 from ddpm_utils.diffusion.schedules import constant
-from ddpm_utils.evaluation import metrics
+from ddpm_utils.lab.canvas import Blit
 from ddpm_utils.lab.images import (
+    CausesPicture,
     Choice,
     EstimatesPicture,
     NoisyDigits,
     RoundTripPicture,
     TrajectoryPicture,
-    WorstAndBest,
 )
-from ddpm_utils.lab.precomputed import estimates, reconstructions, round_trips, trajectories
+from ddpm_utils.lab.precomputed import estimates, round_trips, trajectories
 from ddpm_utils.randomness import Noise
-from ddpm_utils.training.base import Decoder
-from ddpm_utils.training.experiments import Experiment
+from maintenance.records.decomposition import CELLS
+from tests.made_up_records import UNSAMPLED, decomposition, fid
 
 
 @pytest.fixture(autouse=True)
@@ -120,29 +120,69 @@ def test_trajectories_are_the_samplers_own(x):
     assert "η" not in picture("Heun", 5, 1.0, "N(0, I)", 0, t=3).get_suptitle()  # it has none
 
 
-class Nothing(torch.nn.Module):
-    """Estimates no noise."""
+@pytest.fixture
+def causes():
+    """The picture of made-up cells."""
+    return CausesPicture(decomposition())
 
-    def forward(self, z, time):
-        return torch.zeros_like(z)
+
+def factors(name: str) -> dict[str, str]:
+    """What the menus say of a cell."""
+    return CELLS[name]._asdict()
 
 
-def test_worst_and_best_are_in_order(digits):
-    x = digits.test.images[:9]
-    experiment = Experiment(beta=0.1, T=10)
-    decoder = Decoder(Nothing(), {}, "")  # finds no noise, so that z_t comes back, brighter
-    found = reconstructions(experiment, decoder, x, [1, 10], calls=2)
-    picture = WorstAndBest(found, {"network": [0.1, 0.2]}, [1, 10], shown=2)
-    picture("RMSE", 10)
-    errors = metrics.quality_of_each(found[10].restored, x)["RMSE"]
-    low, high = errors.argmin(), errors.argmax()
-    assert_shown(picture.rows["best"], 0, 0, x[low, 0])
-    assert_shown(picture.rows["worst"], 0, 0, x[high, 0])
-    assert picture.scores["worst"][0].get_text() == f"{errors[high]:.3g}"
-    assert picture.here.get_xdata() == [10, 10]
-    picture("PSNR", 10)  # the higher the better: the same order
-    assert_shown(picture.rows["best"], 0, 0, x[low, 0])
-    assert picture.figure.get_suptitle().startswith("Restored from t = 10, α_t = 0.35: mean PSNR ")
+def marked(picture: CausesPicture) -> list[int]:
+    """The cells that the band covers in part."""
+    if picture.band.get_alpha() == 0:
+        return []
+    low, high = picture.band.get_y(), picture.band.get_y() + picture.band.get_height()
+    return [place for place in range(len(CELLS)) if low < place + 0.45 and high > place - 0.45]
+
+
+@pytest.mark.parametrize("name", [name for name in CELLS if name != UNSAMPLED])
+def test_causes_show_the_cell_that_is_chosen(causes, digits, name):
+    first = 8 * list(CELLS).index(name)
+    for variance in ("posterior", "beta"):
+        title = causes(variance=variance, **factors(name)).get_suptitle()
+        seeds = range(2 if name.startswith("U-Net") else 3)
+        mean = sum(fid(name, variance, seed) for seed in seeds) / len(seeds)
+        words = ", ".join(CELLS[name])
+        assert title == f"{words}, σ² {variance}: FID {mean:.3g}, mean of {len(seeds)} networks"
+        for number in range(8):
+            assert_shown(causes.rows, number // 4, number % 4, digits.test.images[first + number, 0])
+        assert marked(causes) == [list(CELLS).index(name)]
+        low, high = causes.band.get_y(), causes.band.get_y() + causes.band.get_height()
+        assert low < list(CELLS).index(name) - 0.17 < list(CELLS).index(name) + 0.17 < high  # both variances' dots
+        assert (causes.band.get_x(), causes.band.get_width()) == (0, 1)  # across the whole axis
+
+
+def test_causes_of_a_combination_that_is_no_cell(causes):
+    """After a measured one, of which nothing may be left; and the measured one comes back."""
+    measured = factors("CNN, low β, fine")
+    causes(variance="beta", **measured)
+    title = causes(variance="beta", **measured | {"index": "off by one"}).get_suptitle()
+    assert title == "cnn, low β, 200 fine steps, off by one, matched, σ² beta: not measured"
+    assert not causes.rows.pixels.any()
+    assert marked(causes) == []
+    assert ": FID " in causes(variance="beta", **measured).get_suptitle()
+    assert causes.rows.pixels.any()
+    assert marked(causes) == [list(CELLS).index("CNN, low β, fine")]
+
+
+def test_causes_of_a_cell_without_samples(causes):
+    title = causes(variance="posterior", **factors(UNSAMPLED)).get_suptitle()
+    assert title.endswith(", σ² posterior: not measured")
+    assert not causes.rows.pixels.any()
+    assert marked(causes) == [list(CELLS).index(UNSAMPLED)]
+
+
+def test_causes_stay_right_when_only_what_moves_is_drawn(causes):
+    """As a panel draws it: the band of the cell that was chosen before is gone."""
+    blit, one, other = Blit(), factors("CNN, low β, fine"), factors("CNN, low β, coarse")
+    first = blit(causes(variance="beta", **one))
+    assert blit(causes(variance="beta", **other)) != first
+    blit(causes(variance="beta", **one | {"index": "off by one"}))
+    assert blit(causes(variance="beta", **one)) == first
 
 
 def test_round_trips_come_home_with_a_network_that_knows(x):

@@ -8,7 +8,8 @@ from ddpm_utils.diffusion.one_dimension import LatentModel, two_peaks
 from ddpm_utils.diffusion.schedules import constant
 from ddpm_utils.lab import panels
 from ddpm_utils.lab.densities import EvidenceBound, LatentModelPicture, PosteriorPicture, ReverseStep
-from ddpm_utils.lab.images import NoisyDigits
+from ddpm_utils.lab.images import CausesPicture, NoisyDigits
+from tests.made_up_records import SAMPLED, UNSAMPLED, decomposition
 
 
 @pytest.fixture(autouse=True)
@@ -50,6 +51,7 @@ def test_forward(digits):
         lambda: panels.posterior(PosteriorPicture(constant(beta=0.1, T=10))),
         lambda: panels.posterior(PosteriorPicture(constant(beta=0.1, T=1))),
         lambda: panels.reverse_step(ReverseStep(two_peaks())),
+        lambda: panels.causes(CausesPicture(decomposition())),
     ],
 )
 def test_every_end_of_every_slider_can_be_drawn(panel):
@@ -59,3 +61,23 @@ def test_every_end_of_every_slider_can_be_drawn(panel):
             control.value = value
             assert picture.error == ""
             assert picture.sentence
+
+
+def test_causes_offer_what_the_cells_have():
+    cells = decomposition()["cells"]
+    *menus, variance, picture = panels.causes(CausesPicture(decomposition())).children
+    names = ("network", "trained_on", "grid", "index", "start")
+    assert [menu.description for menu in (*menus, variance)] == [
+        *("network", "trained on", "grid", "index", "start", "reverse variance")
+    ]
+    for name, menu in zip(names, menus, strict=True):
+        assert {value for _, value in menu.options} == {cell[name] for cell in cells.values()}
+    assert [value for _, value in variance.options] == ["beta", "posterior"]
+    first = next(iter(cells.values()))
+    assert [menu.value for menu in menus] == [first[name] for name in names]
+    assert picture.sentence.startswith(", ".join(first[name] for name in names) + ", σ² beta: FID 2.2, ")
+    for name, said in ((UNSAMPLED, "not measured"), (SAMPLED, "mean of 3 networks")):
+        for key, menu in zip(names, menus, strict=True):
+            menu.value = cells[name][key]
+        assert picture.sentence.endswith(said)
+    assert picture.error == ""

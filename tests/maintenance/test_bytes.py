@@ -83,7 +83,7 @@ def test_the_verdict_adds_up():
 
 
 def test_no_damage_goes_unnoticed(files):
-    assert len(files) == 21
+    assert len(files) == 20
     assert not any(kind.path.is_relative_to(PROJECT) for kind in files.values())  # copies are damaged, nothing else
     for kind in files.values():
         flips, cuts, foreign = examine(kind, flips=6, cuts=2)
@@ -98,7 +98,7 @@ def test_no_damage_goes_unnoticed(files):
         ("recorded results.json", b"0.31", b"0.32"),
         ("recorded losses.csv", b"0.0246", b"0.0146"),
         ("recorded calls.csv", b"2000", b"3000"),
-        ("norms.json", b"0.1", b"0.2"),
+        ("decoders.json", b"0.1", b"0.2"),
         ("table.json", b"12.5", b"12.6"),
         ("sweep's results.json, for the site", b"12.5", b"12.6"),
         ("executed notebook, for the site", b"FID", b"FIX"),
@@ -127,9 +127,9 @@ def test_a_reader_that_trusts_its_file_is_found_out(files, monkeypatch):
     """Without the seal a changed digit is not noticed: the report would say so."""
     monkeypatch.setattr(
         "ddpm_utils.system.files.fingerprint",
-        lambda content: json.loads(files["norms.json"].path.read_text())["sha256"],
+        lambda content: json.loads(files["decoders.json"].path.read_text())["sha256"],
     )
-    flips, _, _ = examine(files["norms.json"], flips=40, cuts=0)
+    flips, _, _ = examine(files["decoders.json"], flips=40, cuts=0)
     assert flips["unnoticed"] > 5
 
 

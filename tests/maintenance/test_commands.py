@@ -21,6 +21,17 @@ def test_lists_its_commands(capsys):
     assert all(f"\n    {name}" in listed for name in names)
 
 
+def test_contributing_lists_the_commands_of_records(capsys):
+    """And no other, which would be refused."""
+    with pytest.raises(SystemExit):
+        main(["records", "--help"])
+    offered = set(re.findall(r"^    ([a-z-]+)(?:  |$)", capsys.readouterr().out, re.MULTILINE))
+    text = (PROJECT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"python -m maintenance records ([a-z-]+)", text))
+    assert listed == offered
+    assert {"seeds", "decomposition", "information", "parameterisation", "gaussian-step"} <= offered
+
+
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [

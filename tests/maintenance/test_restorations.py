@@ -7,7 +7,8 @@ from ddpm_utils.evaluation.recorded import COMPARED, FINE_TUNED, LARGE_RESTORATI
 from ddpm_utils.evaluation.recorded_tables import decoder_table, published_pair, restored_table, starts_table
 from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.system.files import read_json
-from ddpm_utils.training.experiments import Experiment, RestorationExperiment
+from ddpm_utils.training.experiments import Experiment
+from ddpm_utils.training.restorations import RestorationExperiment
 from maintenance.records import decoders, restorations
 from maintenance.records.decoders import measure
 from maintenance.records.restorations import record_restoration

@@ -18,6 +18,7 @@ from ddpm_utils.lab.densities import PosteriorPicture
 from ddpm_utils.lab.images import NoisyDigits
 from ddpm_utils.plots import cold, curves, explanations, images
 from ddpm_utils.plots.images import image_table, metric_gallery, styled, to_png
+from tests.made_up_records import decomposition
 from tests.patience import A_MOMENT, PATIENCE
 
 USERS = {
@@ -63,17 +64,6 @@ def panel(picture, **values) -> bytes:
     return blit(picture(**values))
 
 
-def norms() -> dict[str, dict]:
-    """Made-up measurements of two LayerNorm options."""
-    error = {"zero padding": [0.1, 0.2], "affine": [0.3, 0.4]}
-    seen = {"clock": {"zero padding": 0.1, "circular padding": 0.01}, "steps": [1, 10], "mean error": error}
-    options = [("cnn", "(C, 28, 28)"), ("cnn_no_norm", "none")]
-    return {
-        f"{option}, 3 epochs": {"network": network, "weights": {"epoch": 3}, "sight": seen}
-        for network, option in options
-    }
-
-
 DRAWN = {
     "table": lambda: to_png(image_table([DIGITS, DIGITS[:3]], ["x", "z$_t$"], ["1", "2"], "title")),
     "gallery": lambda: to_png(metric_gallery({"one": DIGITS[0], "two": DIGITS[1]}, SCORES)),
@@ -81,7 +71,7 @@ DRAWN = {
     "posterior weights": lambda: to_png(curves.posterior_weights(HIGH, "title")),
     "density over time": lambda: to_png(curves.density_over_time(np.arange(3.0), np.eye(3) + 1, np.eye(3), "title")),
     "over time": lambda: to_png(cold.over_time({"left": {"a": ([0, 1], [1, 2])}, "right": {"a": ([0, 1], [2, 1])}})),
-    "layer norms": lambda: to_png(explanations.sight(norms())),
+    "cells": lambda: to_png(explanations.decomposition(decomposition())),
     "density in a panel": lambda: panel(PosteriorPicture(HIGH.subset(10)), t=3, x=0.5),
     "images in a panel": lambda: panel(NoisyDigits(DIGITS, DIGITS), beta=0.01, T=200, t=20),
 }

@@ -27,7 +27,8 @@ from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.system.files import write_json
 from ddpm_utils.system.locks import check_unlocked, delete_runs, empty, locked
 from ddpm_utils.system.places import PROJECT
-from ddpm_utils.training.experiments import PUBLISHED, Experiment, RestorationExperiment
+from ddpm_utils.training.experiments import PUBLISHED, Experiment
+from ddpm_utils.training.restorations import RestorationExperiment
 
 VALUES = PUBLISHED["high β"] | {"network": "lean_unet", "run_name": "watched", "batch_size": 8, "epochs": 2}
 FIRST = PUBLISHED["high β"] | {"run_name": FIRST_MINUTE, "batch_size": 8}
