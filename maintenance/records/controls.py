@@ -1,14 +1,14 @@
 """Controls: a CNN that sees further at the same size, and degradations whose latents are rounded to 8 bits."""
 
-from functools import partial
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
 from ddpm_utils.cold.degradations import Context, Degradation
-from ddpm_utils.cold.mixtures import DEGRADATIONS
 from ddpm_utils.networks.cnn import CNN
 from ddpm_utils.shapes import Images, Step
+from ddpm_utils.training.restorations import RestorationExperiment
 
 DILATIONS = (1, 2, 4, 2)
 DILATED = f"{__name__}:DilatedCNN"
@@ -57,9 +57,18 @@ class Rounded(Degradation):
         return self.degradation.draw_context(count, generator, held_out)
 
 
-def _rounded(name: str, T: int, severity: float) -> Rounded:
-    return Rounded(DEGRADATIONS[name][0](T=T, severity=severity))
+class RoundedExperiment(RestorationExperiment):
+    """A restoration that is trained with latents rounded to 8 bits."""
 
+    @cached_property
+    def process(self) -> Degradation:
+        """D, rounded."""
+        return Rounded(super().process)
 
-for _name in ROUNDED:  # by name, so that experiments find them
-    DEGRADATIONS[f"{_name}, 8 bits"] = (partial(_rounded, _name), DEGRADATIONS[_name][1])
+    @property
+    def _slug(self) -> str:
+        return f"{super()._slug}-8bits"
+
+    @property
+    def _identity(self) -> dict:
+        return super()._identity | {"bits": 8}

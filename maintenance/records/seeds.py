@@ -12,7 +12,6 @@ from typing import Any
 import torch
 
 from ddpm_utils import checkpoints
-from ddpm_utils.cold.mixtures import DEGRADATIONS
 from ddpm_utils.evaluation.recorded import LEAN_DECODER, SIGMAS, TRAINED
 from ddpm_utils.networks.parameterisation import TARGETS, WEIGHTINGS
 from ddpm_utils.system.files import read_json, write_json
@@ -62,7 +61,7 @@ COLD = [
 HOT = [LEAN_DECODER.with_values(seed=seed, epochs=EPOCHS, run_name=f"twelve-epochs-seed{seed}") for seed in SEEDS]
 """The DDPM that the restorations are compared with."""
 ROUNDED = [
-    RestorationExperiment(f"{name}, 8 bits", T=DEGRADATIONS[name][1], dataset="mnist", epochs=EPOCHS, seed=seed)
+    controls.RoundedExperiment(name, dataset="mnist", epochs=EPOCHS, seed=seed)
     for seed in SEEDS
     for name in controls.ROUNDED
 ]

@@ -6,8 +6,7 @@ from torch import nn
 
 import ddpm_utils as ddpm
 from ddpm_utils.networks.cnn import CNN
-from ddpm_utils.training.restorations import RestorationExperiment
-from maintenance.records.controls import ROUNDED, DilatedCNN, Rounded
+from maintenance.records.controls import ROUNDED, DilatedCNN, Rounded, RoundedExperiment
 from maintenance.records.information import Whitening
 
 
@@ -28,7 +27,7 @@ def test_the_dilated_cnn_sees_all_pixels_with_as_many_weights():
 
 @pytest.mark.parametrize("name", ROUNDED)
 def test_rounded_latents_have_256_grey_levels(name):
-    D = RestorationExperiment(f"{name}, 8 bits").process
+    D = RoundedExperiment(name).process
     x = ddpm.load("mnist_5k").test.images[:6]
     assert isinstance(D, Rounded)
     t = torch.tensor([0, 1, 10, 50, 99, 100])

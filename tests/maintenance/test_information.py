@@ -16,7 +16,7 @@ from ddpm_utils.system.files import to_images
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.restorations import RestorationExperiment
 from maintenance.records import information
-from maintenance.records.controls import to_8_bits
+from maintenance.records.controls import RoundedExperiment, to_8_bits
 from maintenance.records.information import LEVELS, WAYS, Referee, level_steps, measure_ddpm, measure_reader
 from maintenance.records.information import measure_restoration as measure
 
@@ -74,8 +74,8 @@ def test_a_restoration_that_knows_the_digits_brings_them_back(originals, fewer):
 
 def test_a_restoration_that_does_nothing_leaves_what_the_degradation_did(originals, fewer):
     """The exact latents and the rounded ones; also of a network that was trained on rounded latents."""
-    for name in ("blur", "blur, 8 bits"):
-        experiment = RestorationExperiment(name, T=4)
+    for kind in (RestorationExperiment, RoundedExperiment):
+        experiment = kind("blur", T=4)
         rows = measure(experiment, fewer, lambda z, time: z, Ledger(), calls=1)["restored"]
         for row in (row for row in rows if row["way"] == "direct R"):
             z, _ = degrade(DEGRADATIONS["blur"][0](T=4, severity=1.0), originals, row["t"])
