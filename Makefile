@@ -60,7 +60,7 @@ notebooks: $(DEV) ## execute the committed notebooks again, and write the README
 records: $(DEV) ## list what can be measured, shipped and put into the README
 	$(BIN)/python -m maintenance records --help
 
-reproduce: $(DEV) ## train and measure everything that the project ships (a night; resumable)
+reproduce: $(DEV) ## train and measure everything that the project ships (days on two cores; resumable)
 	$(BIN)/python -m maintenance records reproduce
 
 bench: $(VENV)/.bench ## speed, memory and quality per minute, side by side with other implementations (25 minutes)

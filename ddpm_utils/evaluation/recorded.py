@@ -125,7 +125,7 @@ def load_record(name: str) -> dict:
     """Read data/checkpoints/<name>.json, a measurement of several networks together.
 
     Args:
-        name: "decomposition", "gaussian_step", "information" or "parameterisation".
+        name: "decomposition", "gaussian_step" or "parameterisation".
 
     Raises:
         CheckpointError: if the file is missing or damaged.

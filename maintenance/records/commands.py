@@ -26,7 +26,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     add_command(commands, "classifier", classifier, "train the digit classifier again")
     add_command(commands, "tables", tables, "put the recorded tables into the README")
     add_command(commands, "map", quality_map, "copy the map of the sweep beta_T to the gallery")
-    add_command(commands, "reproduce", reproduce, "train and measure everything that is shipped; resumable (a night)")
+    add_command(commands, "reproduce", reproduce, "train and measure everything that is shipped (days; resumable)")
 
 
 def _experiment(values: dict):
@@ -176,10 +176,10 @@ def quality_map() -> None:
 
 
 def reproduce() -> None:
-    """Train and measure both published runs, the lean decoder, the LayerNorm options, and part 2; then fill the README.
+    """Train and measure both published runs, the lean decoder, part 2, and the networks with three seeds.
 
-    It replaces what data/checkpoints holds, needs the full MNIST and takes a night. Ctrl-C loses nothing: the same
-    command goes on.
+    Then fill the README. It replaces what data/checkpoints holds, needs the full MNIST and takes days on two cores.
+    Ctrl-C loses nothing: the same command goes on.
     """
     from maintenance.records import reproduce as steps
 

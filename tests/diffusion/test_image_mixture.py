@@ -126,7 +126,7 @@ def test_samples_have_the_mean_and_the_covariance_of_the_mixture():
 
 
 def test_small_deterministic_steps_from_exact_latents_end_in_the_mixture():
-    """DDIM with 300 steps, small at the end: component shares and mean log density are those of the mixture."""
+    """DDIM with 300 steps, small at the end: it reproduces the component shares and the mean log density."""
     mixture, n, schedule = make_mixture(), 4000, linear(beta_min=1e-4, beta_max=0.06, T=300)
     x = mixture.sample(n, seeded(5))
     alpha = float(schedule.alpha[-1])

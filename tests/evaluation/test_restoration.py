@@ -135,7 +135,7 @@ def test_starts_that_fit_the_degradation(x):
 
 
 def test_evaluation_of_a_network_that_knows_the_answer(digits, x):
-    """No error, no digit lost, and the FID is that of the originals: the floor."""
+    """No error, no digit lost, and the FID equals the floor."""
     experiment = RestorationExperiment("heat", T=4)
     found = evaluate_restoration(experiment, digits, Known(x), images=COUNT, calls=2, calls_of_new=1)
     assert list(found["restored"]) == ["degraded", "direct R", "algorithm 1", "algorithm 2"]
