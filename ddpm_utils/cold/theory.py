@@ -9,8 +9,7 @@ The second half follows errors on the way back, e_s = z_s − D(x, s), if R errs
     algorithm 1   e_s = D(x + r_t, s) − D(x, s)                          R's whole error, new at each step
     algorithm 2   e_s = e_t − [Δ(x + r_t) − Δ(x)],  Δ = D(·, t) − D(·, s)    the start's error, and R's where D changes
 
-so that |e_0| ≤ |e_T| + Σ Lip(Δ)·|r_t| for algorithm 2. Both hold for every D and every R. Here t and s are two steps
-visited one after the other, and the context is the same in all steps.
+Both hold for every D and every R. Here t and s are two steps visited one after the other. All steps have one context.
 """
 
 from collections.abc import Sequence
@@ -21,7 +20,6 @@ from jaxtyping import Float, Float64
 from torch import Tensor
 
 from ddpm_utils.cold.degradations import Context, Degradation
-from ddpm_utils.data.datasets import Part
 from ddpm_utils.diffusion.samplers import Latent
 from ddpm_utils.shapes import SIZE, Images
 
@@ -60,12 +58,6 @@ def invertibility(values: Float64[Tensor, "784"]) -> Invertibility:
     return Invertibility(rank, growth, int((values > GREY_LEVEL).sum()))
 
 
-def lipschitz(degradation: Degradation, t: int, s: int, context: Context) -> float:
-    """The Lipschitz constant of D(·, t) − D(·, s) for one context: the largest singular value of the difference."""
-    difference = linear_map(degradation, t, context) - linear_map(degradation, s, context)
-    return torch.linalg.matrix_norm(difference, ord=2).item()
-
-
 def step_sizes(degradation: Degradation, x: Images, context: Context) -> Float[Tensor, " steps"]:
     """How far z_t moves at each step: the root mean square of D(x, t) − D(x, t−1) over images and pixels, t = 1…T."""
     latents = [degradation(x, t, context) for t in range(degradation.T + 1)]
@@ -76,29 +68,6 @@ def composition_error(degradation: Degradation, x: Images, context: Context, s: 
     """The largest |D(D(x, s), t) − D(x, s + t)|; 0 if degradations of one context compose, as blurs do."""
     twice = degradation(degradation(x, s, context), t, context)
     return (twice - degradation(x, s + t, context)).abs().max().item()
-
-
-@torch.inference_mode()
-def neighbour_accuracy(
-    degradation: Degradation, known: Part, asked: Part, steps: Sequence[int], seed: int = 0
-) -> list[float]:
-    """How legible z_t still is: the share of images whose nearest neighbour among other z_t is of the same digit.
-
-    Each image has a context of its own, so that noise counts as what it is to a reader who does not know it.
-
-    Args:
-        known: whose z_t are searched.
-        asked: whose z_t are read.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    contexts = [degradation.draw_context(len(part), generator) for part in (known, asked)]
-    shares = []
-    for t in steps:
-        latents = (degradation(p.images, t, c) for p, c in zip((known, asked), contexts, strict=True))
-        there, here = (z.flatten(1).double() for z in latents)  # near T distances are small differences
-        nearest = torch.cdist(here, there).argmin(1)
-        shares.append((known.labels[nearest] == asked.labels).float().mean().item())
-    return shares
 
 
 def measured(walk: Sequence[Latent], degradation: Degradation, x: Images, context: Context) -> list[Images]:
@@ -125,23 +94,3 @@ def recursion_2(
         error, t = error - (there - here), latent.t
         errors.append(error)
     return errors
-
-
-def bound_2(
-    walk: Sequence[Latent], degradation: Degradation, x: Images, context: Context, start: Images
-) -> Float[Tensor, " n"]:
-    """|e_T| + Σ Lip(Δ)·|r_t| of each image: no error of algorithm 2 is larger (norms over all pixels).
-
-    Slow: one singular value decomposition for each step and image.
-    """
-    total, t = norms(start), degradation.T
-    for latent in walk:
-        slopes = [lipschitz(degradation, t, latent.t, c) for c in context.split(1)]
-        total = total + torch.tensor(slopes).to(total) * norms(latent.x_hat - x)
-        t = latent.t
-    return total
-
-
-def norms(images: Images) -> Float[Tensor, " n"]:
-    """The Euclidean norm of each image."""
-    return torch.linalg.vector_norm(images.flatten(1), dim=1)

@@ -3,7 +3,7 @@
 import pandas as pd
 
 from ddpm_utils.evaluation import recorded
-from ddpm_utils.evaluation.recorded import LARGE_RESTORATION, RECORDED, TRAINED, load_recorded, load_results
+from ddpm_utils.evaluation.recorded import LARGE_RESTORATION, RECORDED, load_record, load_recorded, load_results
 from ddpm_utils.evaluation.restoration import GAUSSIAN
 from ddpm_utils.evaluation.tables import footnotes, table_1, to_markdown
 from ddpm_utils.training.experiments import Experiment
@@ -15,35 +15,33 @@ COURSEWORK = {  # 1,000 test images, U-Net, 50 epochs
 }
 
 
-def restored_table(protocol: str = "corrected") -> pd.DataFrame:
-    """Test digits degraded, and restored in each way: one row for each recorded degradation and way.
+def new_table() -> pd.DataFrame:
+    """New digits by algorithm 2: one row for each recorded degradation and start; FID with its 95 % interval.
 
-    Args:
-        protocol: of RMSE, SSIM and PSNR, see `metrics.image_quality`.
+    A FID of copies or of restored test digits is not among them.
     """
     rows = []
-    for experiment, results in _recorded(TRAINED):
-        for way, found in results["restored"].items():
-            row = {"degradation": experiment.degradation, "T": experiment.T, "way back": way} | found[protocol]
-            rows.append(row | {name: found[name] for name in ("FID", "KID", "class kept")})
+    for entry in load_record("information")["shipped"]:
+        for found in (new for new in entry["new"] if new["way"] == "algorithm 2"):
+            low, high = found["FID interval"]
+            row = {"degradation": entry["degradation"], "start": found["start"]}
+            row |= {"FID (95 % interval)": f"{found['FID']:.3g} ({low:.3g} … {high:.3g})"}
+            rows.append(row | {name: found[name] for name in ("precision", "recall")})
     return pd.DataFrame(rows)
 
 
-def new_table() -> pd.DataFrame:
-    """FID and KID of new images: one row for each recorded degradation, start and algorithm."""
-    rows = []
-    for experiment, results in _recorded(TRAINED):
-        for found in results["new"]:
-            row = {"degradation": experiment.degradation}
-            columns = ("start", "algorithm", "calls", "FID", "KID", "FID floor")
-            rows.append(row | {column: found[column] for column in columns})
+def information_table() -> pd.DataFrame:
+    """Shares of test digits that a classifier reads from z_T, exact and in 8 bits, and that algorithm 2 keeps."""
+    record, rows = load_record("information"), []
+    for entry in record["shipped"]:
+        name, found = entry["degradation"], entry["restored"]
+        row = {"degradation": name}
+        for bits in ("exact", "8 bits"):
+            row[f"read, {bits}"] = record["readers"][f"{name}, {bits}"]["accuracy"][-1]
+            at = next(r for r in found if (r["t"], r["way"], r["bits"]) == (entry["T"], "algorithm 2", bits))
+            row[f"class kept, {bits}"] = at["class kept"]
+        rows.append(row)
     return pd.DataFrame(rows)
-
-
-def starts_table() -> pd.DataFrame:
-    """FID of new images: one row for each degradation and start, one column for each algorithm."""
-    table = new_table().pivot_table("FID", ["degradation", "start"], "algorithm", sort=False).reset_index()
-    return table.rename(columns={"1": "FID, algorithm 1", "2": "FID, algorithm 2"})
 
 
 def published_pair() -> pd.DataFrame:
@@ -77,8 +75,8 @@ def published_pair() -> pd.DataFrame:
 def readme_tables() -> str:
     """What the README shows of part 2, in Markdown."""
     titles = {
-        "Restored from z_T (1,000 test digits)": restored_table(),
-        "New digits, FID by start (the morph's new context: a held-out Fashion-MNIST image)": starts_table(),
+        "Share of test digits that a classifier reads from z_T, and that algorithm 2 keeps": information_table(),
+        "New digits by algorithm 2 (morph: a held-out Fashion-MNIST image as context)": new_table(),
         "The published pair": published_pair(),
     }
     return "\n\n".join(f"**{title}**\n\n{to_markdown(table)}" for title, table in titles.items())

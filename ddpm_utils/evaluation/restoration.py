@@ -10,19 +10,18 @@ from torch import Tensor, nn
 from ddpm_utils.cold import starts
 from ddpm_utils.cold.degradations import Degradation, Separable
 from ddpm_utils.cold.mixtures import GaussianFade, Mixture, draw_noise
-from ddpm_utils.cold.restoration import default_rule, degrade, restore, stations, visited
+from ddpm_utils.cold.restoration import default_rule, degrade, restore, visited
 from ddpm_utils.data.checks import SMALLEST
 from ddpm_utils.data.datasets import Dataset, Part
 from ddpm_utils.evaluation import metrics
 from ddpm_utils.evaluation.classifier import load_classifier
 from ddpm_utils.randomness import generator_for
 from ddpm_utils.shapes import Images, Network
-from ddpm_utils.system.files import compute_always, to_text
+from ddpm_utils.system.files import compute_always
 from ddpm_utils.training.objectives import mean_loss
 from ddpm_utils.training.restorations import RestorationExperiment
 
 JITTERS = (0.003, 0.01, 0.03)  # of the uniform grey start, in the units of pixels
-SHOWN = 10  # pictures that are kept of each kind
 GREY, GAUSSIAN, OTHERS = "uniform grey, fitted level", "Gaussian mixture", "z_T of other digits"  # starts, by name
 
 
@@ -136,25 +135,18 @@ class Judge:
 def _degraded(experiment: RestorationExperiment, judge: Judge) -> dict:
     """Quality of the test images' z_T."""
     z, _ = degrade(experiment.process, judge.originals.images, sigma=experiment.sigma)
-    return judge.quality(z) | judge.distances(z) | {"pictures": to_text(z[:SHOWN])}
+    return judge.quality(z) | judge.distances(z)
 
 
 def _restored(
     experiment: RestorationExperiment, network: Network, judge: Judge, algorithm: str, rule: str, calls: int
 ) -> dict:
-    """Quality of test images restored in one way, and the errors on the way."""
+    """Quality of test images restored in one way."""
     degradation, sigma = experiment.process, experiment.sigma
-    x = judge.originals.images
-    z, context = degrade(degradation, x, sigma=sigma)
+    z, context = degrade(degradation, judge.originals.images, sigma=sigma)
     steps = visited(degradation.T, calls)
-    keep = [0] if algorithm == "direct" else stations(steps, 25)
-    images, kept = restore(network, degradation, z, context, algorithm, rule=rule, steps=steps, sigma=sigma, keep=keep)
-    errors = {
-        "t": keep,
-        "z": [_rmse(latent.z, degradation(x, t, context)) for t, latent in kept.items()],
-        "x̂": [_rmse(latent.x_hat, x) for latent in kept.values()],
-    }
-    return judge.quality(images) | judge.distances(images) | {"errors": errors, "pictures": to_text(images[:SHOWN])}
+    images, _ = restore(network, degradation, z, context, algorithm, rule=rule, steps=steps, sigma=sigma)
+    return judge.quality(images) | judge.distances(images)
 
 
 def _new(
@@ -167,17 +159,13 @@ def _new(
         z = z + sigma * torch.randn(z.shape, generator=generator_for(0, "sigma"))
     steps = visited(degradation.T, calls)
     images, _ = restore(network, degradation, z, context, algorithm, steps=steps, sigma=sigma)
-    return judge.distances(images) | {"calls": len(steps), "pictures": to_text(images[:SHOWN])}
+    return judge.distances(images) | {"calls": len(steps)}
 
 
 def _of_others(degradation: Degradation, dataset: Dataset) -> starts.Start:
-    """No way to draw z_T, but what the others are to be held against: D of digits that R has not seen."""
+    """Return the reference for the other starts: z_T of validation digits. It gives reconstructions, not new digits."""
 
     def start(count: int, generator: torch.Generator) -> tuple[Images, Tensor]:
         return degrade(degradation, dataset.validation.images[:count], seed=1)
 
     return start
-
-
-def _rmse(a: Images, b: Images) -> float:
-    return (a - b).square().mean().sqrt().item()

@@ -58,7 +58,7 @@ def forward(draw: NoisyDigits) -> Panel:
 
 
 def reverse_step(draw: ReverseStep) -> Panel:
-    """Notebooks 01 and 05: β, α_{t−1} and z_t of one pixel."""
+    """Notebook 01: β, α_{t−1} and z_t of one pixel."""
     alphas = [0.01, 0.02, 0.05, *(round(0.1 * k, 1) for k in range(1, 10)), 0.95, 0.99]
     return widgets.panel(
         draw,

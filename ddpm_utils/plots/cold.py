@@ -3,6 +3,7 @@
 import io
 from collections.abc import Mapping, Sequence
 from itertools import cycle
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,6 +21,7 @@ STYLES = [
     *((BLUE, "-"), (ORANGE, "--"), (GREEN, "-."), (RED, ":")),
     *((PURPLE, "-"), (SKY, "--"), (GREY, "-."), ("black", ":")),
 ]
+MARKERS = "osDo^vP*"  # of the eight degradations
 
 
 @styled()
@@ -76,7 +78,9 @@ def decoder_over_time(
 
 @styled()
 def over_time(
-    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]], xlabel: str = "t / T"
+    panels: Mapping[str, Mapping[str, tuple[Sequence[float], Sequence[float]]]],
+    xlabel: str = "t / T",
+    yscale: str = "linear",
 ) -> Figure:
     """Curves in panels beside each other, with one legend; the same label has the same look in all.
 
@@ -91,7 +95,7 @@ def over_time(
         for label, (u, values) in curves.items():
             colour, line = looks[label]
             (handles[label],) = ax.plot(u, values, line, color=colour, marker=".", markersize=4)
-        ax.set(xlabel=xlabel, ylabel=name, ylim=(0, None))
+        ax.set(xlabel=xlabel, ylabel=name, yscale=yscale, ylim=(0 if yscale == "linear" else None, None))
     figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4, fontsize=8)
     return figure
 
@@ -119,49 +123,57 @@ def recursions(errors: Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[f
 
 
 @styled()
-def errors_of_all(errors: Mapping[str, Mapping[str, tuple[Sequence[int], Sequence[float]]]]) -> Figure:
-    """RMSE over the step s, one small panel for each degradation; s falls from left to right, as one walks.
+def equal_information(record: Mapping[str, Any]) -> Figure:
+    """Share of digits that stay the same, and FID, over the share that a classifier reads from z_t; a column per way.
+
+    Each degradation has a colour. Filled markers are exact latents, hollow ones are rounded to 8 bits.
 
     Args:
-        errors: degradation → label → (s, RMSE).
+        record: what `load_record("information")` returns.
     """
-    columns = 4
-    rows = -(-len(errors) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(8.6, 2.2 * rows + 0.3), squeeze=False, sharey=True)
-    for ax in axes.flat[len(errors) :]:
-        ax.axis("off")
-    for ax, (name, found) in zip(axes.flat, errors.items(), strict=False):
-        for (colour, line), (label, (s, values)) in zip(STYLES, found.items(), strict=False):
-            ax.plot(s, values, line, color=colour, label=label)
-        ax.set_title(name, fontsize=9)
-        ax.set(xlabel="s")
-        ax.invert_xaxis()
-    for ax in axes[:, 0]:
-        ax.set_ylabel("RMSE")
-    axes[0, 0].set_ylim(0, None)
-    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=5, fontsize=8)
+    ways, measures = ("direct R", "algorithm 1", "algorithm 2"), ("class kept", "FID")
+    figure, axes = plt.subplots(2, 3, figsize=(8.6, 5.2), sharex=True, sharey="row")
+    for row, measure in enumerate(measures):
+        for column, way in enumerate(ways):
+            ax = axes[row, column]
+            looks = zip(STYLES, MARKERS, restored_points(record).items(), strict=False)
+            for (colour, _), marker, (name, found) in looks:
+                for bits, face in (("exact", colour), ("8 bits", "none")):
+                    at = [point for point in found if (point["way"], point["bits"]) == (way, bits)]
+                    x, y = [point["read"] for point in at], [point[measure] for point in at]
+                    label = name if (row, column, bits) == (0, 0, "exact") else None
+                    ax.plot(x, y, marker, color=colour, markerfacecolor=face, markersize=5, label=label)
+            if measure == "class kept":
+                ax.plot([0.1, 1], [0.1, 1], ":", color=GREY, linewidth=1)
+                ax.set_title(way, fontsize=10)
+    axes[0, 0].set(ylabel="share that stays the same digit", ylim=(0, 1.03), xlim=(0, 1.03))
+    axes[1, 0].set(ylabel="FID", yscale="log")
+    axes[1, 1].set_xlabel("share of digits that a classifier reads from z$_t$")
+    figure.legend(loc="outside lower center", ncols=8, fontsize=8)
     return figure
 
 
-@styled()
-def distance_over_sigma(sigmas: Sequence[float], curves: Mapping[str, Sequence[float]], floor: float) -> Figure:
-    """FID over σ, evenly spaced since 0 is among them.
+def restored_points(record: Mapping[str, Any]) -> dict[str, list[dict]]:
+    """Return the measurements of restored digits of each degradation, with "read", what a classifier reads from z_t.
+
+    Where the context is estimated, algorithm 1 is algorithm 2, and gets its measurements.
 
     Args:
-        curves: label → FID at each σ.
-        floor: FID of real images against other real ones.
+        record: what `load_record("information")` returns.
     """
-    figure, ax = plt.subplots(figsize=(7.6, 3))
-    for (colour, line), marker, (label, values) in zip(STYLES, "os^D", curves.items(), strict=False):
-        ax.plot(range(len(sigmas)), values, line, marker=marker, color=colour, label=label)
-    ax.axhline(floor, color=GREY, linestyle=":", label="real against real")
-    ax.set_xticks(range(len(sigmas)), [f"{sigma:g}" for sigma in sigmas])
-    ax.set(xlabel="σ, in units of pixels", ylabel="FID, digit classifier", ylim=(0, None))
-    ax.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
+    found: dict[str, list[dict]] = {}
+    for entry in record["shipped"]:
+        name, points = entry["degradation"], []
+        for row in entry["restored"]:
+            reader = record["readers"][f"{name}, {row['bits']}"]
+            points.append(row | {"read": reader["accuracy"][reader["t"].index(row["t"])]})
+        if not any(point["way"] == "algorithm 1" for point in points):
+            points += [point | {"way": "algorithm 1"} for point in points if point["way"] == "algorithm 2"]
+        found[name] = points
+    return found
 
 
-def animation(frames: Sequence[Float[Tensor, "n 1 28 28"]], *, scale: int = 2, milliseconds: int = 120) -> bytes:
+def animation(frames: Sequence[Float[Tensor, "n 1 height width"]], *, scale: int = 2, milliseconds: int = 120) -> bytes:
     """An animated GIF that plays in a loop: the images of each frame side by side; the last one stays for a second.
 
     Args:

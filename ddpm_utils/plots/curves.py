@@ -94,7 +94,7 @@ def quality_over_calls(measured: pd.DataFrame) -> Figure:
     for marker, (name, few) in zip(
         markers, measured[measured.calls < most].groupby("sampler", sort=False), strict=False
     ):
-        interval = (few.fid - few.low).clip(lower=0), (few.high - few.fid).clip(lower=0)
+        interval = few.fid - few.low, few.high - few.fid
         axes.errorbar(few.calls, few.fid, interval, fmt=marker, markersize=5, capsize=2, label=name)
     full = measured[measured.calls == most].iloc[0]
     axes.axhline(full.fid, color=GREY, linestyle=":", label=f"{full.sampler}, {most} calls")

@@ -21,7 +21,7 @@ def add_commands(commands: argparse._SubParsersAction) -> None:
     seeds.add_argument("--workers", type=int, default=1, metavar="N", help="trainings at a time on one GPU")
     add_command(commands, "decomposition", decomposition, "sample and measure the causes of β = 0.1, cell by cell")
     add_command(commands, "information", information, "restore from equal information, hot and cold")
-    add_command(commands, "parameterisation", parameterisation, "compare targets and weightings, and receptive fields")
+    add_command(commands, "parameterisation", parameterisation, "compare targets and weightings")
     add_command(commands, "gaussian-step", gaussian_step, "test the Gaussian reverse step on a known density")
     add_command(commands, "classifier", classifier, "train the digit classifier again")
     add_command(commands, "tables", tables, "put the recorded tables into the README")
@@ -104,7 +104,7 @@ def decomposition() -> None:
 
 
 def information() -> None:
-    """Measure what latents tell and how they are restored, hot and cold: information.json.
+    """Measure what latents tell and how they are restored, hot and cold, and receptive fields: information.json.
 
     Networks that are not trained yet are left out (see `records seeds`).
     """
@@ -114,7 +114,7 @@ def information() -> None:
 
 
 def parameterisation() -> None:
-    """Compare targets, weightings and receptive fields: parameterisation.json.
+    """Compare targets and weightings: parameterisation.json.
 
     Networks that are not trained yet are left out (see `records seeds`).
     """

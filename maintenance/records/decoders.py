@@ -17,9 +17,9 @@ from ddpm_utils.data.datasets import Dataset
 from ddpm_utils.diffusion.samplers import estimate, sample
 from ddpm_utils.evaluation.decoder import NO_SIGNAL, reconstruct, reverse
 from ddpm_utils.evaluation.recorded import COMPARED, DECODERS
-from ddpm_utils.evaluation.restoration import SHOWN, Judge
+from ddpm_utils.evaluation.restoration import Judge
 from ddpm_utils.randomness import START_SEED
-from ddpm_utils.system.files import to_text, write_json
+from ddpm_utils.system.files import write_json
 from ddpm_utils.training.base import Decoder
 from ddpm_utils.training.experiments import Experiment
 from ddpm_utils.training.objectives import validate, validation_steps
@@ -87,7 +87,7 @@ def measure(experiment: Experiment, dataset: Dataset, decoder: Decoder, *, image
         "calls": calls,
         "from step": last,
         "images": images,
-        "new": judge.distances(drawn) | {"pictures": to_text(drawn[:SHOWN])},
+        "new": judge.distances(drawn),
         "restored": judge.quality(restored) | judge.distances(restored),
     }
 

@@ -66,7 +66,7 @@ def measure(experiment: Experiment, dataset: Dataset, network, decoder: Network,
 
 
 def record_parameterisation(say: Callable[[str], None] = print) -> Path:
-    """Measure all networks of `seeds.PARAMETERISED` and `seeds.RECEPTIVE` that are trained, and write `PATH`.
+    """Measure all networks of `seeds.PARAMETERISED` that are trained, and write `PATH`.
 
     A training that diverged is listed, too: it is a result.
 
@@ -74,18 +74,16 @@ def record_parameterisation(say: Callable[[str], None] = print) -> Path:
         the file.
     """
     sizes = {"samples": SAMPLES, "calls": CALLS}
-    found: dict[str, list] = {"targets": [], "receptive field": []}
-    for name, experiments in {"targets": seeds.PARAMETERISED, "receptive field": seeds.RECEPTIVE}.items():
-        for experiment in experiments:
-            about = {"network": experiment.network, "epochs": experiment.epochs, "target": experiment.target}
-            about |= {"weighting": experiment.weighting, "seed": experiment.seed}
-            if error := seeds.divergence(experiment):
-                found[name].append(about | {"diverged": error})
-            if not seeds.is_trained(experiment):
-                continue
-            dataset, decoder = named_data(experiment), seeds.load(experiment)
-            remember = ledger_for("parameterisation", experiment, dataset, decoder, sizes, say)
-            entry = measure(experiment, dataset, decoder.network, OnDevice(decoder.network), remember)
-            found[name].append(about | entry)
-    write_json(PATH, rounded(found | {"device": device_name()}))
+    found = []
+    for experiment in seeds.PARAMETERISED:
+        about = {"network": experiment.network, "epochs": experiment.epochs, "target": experiment.target}
+        about |= {"weighting": experiment.weighting, "seed": experiment.seed}
+        if error := seeds.divergence(experiment):
+            found.append(about | {"diverged": error})
+        if not seeds.is_trained(experiment):
+            continue
+        dataset, decoder = named_data(experiment), seeds.load(experiment)
+        remember = ledger_for("parameterisation", experiment, dataset, decoder, sizes, say)
+        found.append(about | measure(experiment, dataset, decoder.network, OnDevice(decoder.network), remember))
+    write_json(PATH, rounded({"targets": found, "device": device_name()}))
     return PATH

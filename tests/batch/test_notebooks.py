@@ -75,7 +75,7 @@ def test_follows_the_skeleton(path):
     assert path.stat().st_size < 1_000_000
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS[:4], ids=by_name)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=by_name)
 def test_reads_well_without_a_kernel(path):
     """Few cells, equations that GitHub does not take for lists, alternative texts, and no widget's code as its text."""
     notebook = nbformat.read(path, as_version=4)

@@ -27,7 +27,7 @@ IDENTITY = {field.name for kind in (Experiment, RestorationExperiment) for field
 OF_MNIST = {
     *("02_figure_1_loss_curves", "03_figure_2", "03_figure_3", "03_figure_4", "03_lean_unet", "03_quality_over_calls"),
     *("04_reconstruction", "04_bits"),
-    *("05_decoders", "05_decoder_losses", "05_sigma", "05_errors", "05_starts", "05_new"),
+    *("05_decoder_losses", "05_information", "05_equal_information", "05_new"),
 }
 """Figures of recorded measurements."""
 FIGURE = {

@@ -30,7 +30,8 @@ class Written(NamedTuple):
     fault: str  # in the place of `code`, which the assertion notices
 
 
-FORWARD, TRAINING, SAMPLING, EVALUATION = "01_forward_process", "02_training", "03_sampling", "04_evaluation"
+FORWARD, TRAINING, SAMPLING = "01_forward_process", "02_training", "03_sampling"
+EVALUATION, COLD = "04_evaluation", "05_custom_degradation"
 WRITTEN = {
     "equation 1": Written(FORWARD, "+ beta_t**0.5 * noise", "ddpm.diffuse_step(", "+ beta_t * noise"),
     "equation 2": Written(
@@ -78,6 +79,14 @@ WRITTEN = {
     "index off by one": Written(EVALUATION, "(1 - a[t]) ** 0.5 * g)", "packaged.z", "(1 - a[t - 1]) ** 0.5 * g)"),
     "mixture": Written(
         EVALUATION, "a * C + (1 - a) * torch.eye(len(m))", "packaged", "C + (1 - a) * torch.eye(len(m))"
+    ),
+    "loss of R": Written(COLD, "(R(z, t / T) - x).abs().pow(norm)", "own_loss", "(R(z, t / T) - x).abs()"),
+    "cold, algorithm 1": Written(COLD, "z = D(x_hat, s, context)", "own_end", "z = D(x_hat, t, context)"),
+    "cold, algorithm 2": Written(
+        COLD,
+        "z - D(x_hat, t, context) + D(x_hat, s, context)",
+        "own_end",
+        "D(x_hat, t, context) + D(x_hat, s, context)",
     ),
 }
 

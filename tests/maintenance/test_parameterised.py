@@ -81,10 +81,8 @@ def test_samples_are_the_decoders_by_each_method_and_of_seeds_of_their_own(fewer
 
 def test_what_is_trained_is_recorded_and_what_diverged_is_listed(fewer, tmp_path, monkeypatch):
     experiments = [Experiment("cosine", T=40, target=target) for target in ("noise", "image", "velocity")]
-    of_dilated = Experiment("cosine", T=40, network="lean_unet", seed=2)
     monkeypatch.setattr(parameterised, "PATH", tmp_path / "parameterisation.json")
     monkeypatch.setattr(seeds, "PARAMETERISED", experiments)
-    monkeypatch.setattr(seeds, "RECEPTIVE", [of_dilated])
     monkeypatch.setattr(seeds, "is_trained", lambda experiment: experiment not in experiments[1:])
     monkeypatch.setattr(seeds, "divergence", lambda experiment: "NaN" * (experiment == experiments[2]))
     monkeypatch.setattr(seeds, "load", lambda experiment: type("Found", (), {"network": Silent()}))
@@ -97,6 +95,4 @@ def test_what_is_trained_is_recorded_and_what_diverged_is_listed(fewer, tmp_path
         about | {"target": "noise", "measured": "noise"},
         about | {"target": "velocity", "diverged": "NaN"},
     ]
-    (other,) = found["receptive field"]
-    assert (other["network"], other["seed"]) == ("lean_unet", 2)
     assert found["device"]

@@ -4,7 +4,8 @@ import pytest
 
 from ddpm_utils import checkpoints
 from ddpm_utils.evaluation.recorded import COMPARED, FINE_TUNED, LARGE_RESTORATION, TRAINED, load_decoders, load_results
-from ddpm_utils.evaluation.recorded_tables import decoder_table, published_pair, restored_table, starts_table
+from ddpm_utils.evaluation.recorded_tables import decoder_table, information_table, new_table, published_pair
+from ddpm_utils.evaluation.restoration import GAUSSIAN, GREY
 from ddpm_utils.system.errors import CheckpointError
 from ddpm_utils.system.files import read_json
 from ddpm_utils.training.experiments import Experiment
@@ -67,11 +68,12 @@ def test_records_resumes_and_refuses(few, output, monkeypatch):
 
 
 def test_tables_hold_everything_that_is_recorded():
-    restored, starts, pair = restored_table(), starts_table(), published_pair()
+    information, new, pair = information_table(), new_table(), published_pair()
     names = [experiment.degradation for experiment in TRAINED]
-    assert list(restored.degradation.unique()) == list(starts.degradation.unique()) == names
-    assert not restored.isna().any().any()
-    assert {"uniform grey, one level", "uniform grey, jitter 0.01"} < set(starts[starts.degradation == "blur"].start)
+    assert list(information.degradation) == list(new.degradation.unique()) == names
+    assert not information.isna().any().any()
+    assert information.drop(columns="degradation").max().max() <= 1
+    assert {GREY, GAUSSIAN} == set(new[new.degradation == "blur"].start)
     assert list(pair.model) == ["blur"] * 5 + ["DDPM"] * 3
     assert list(pair["published FID"].dropna()) == [304, 173]
 

@@ -41,17 +41,32 @@ def test_recursions_lie_under_measurements():
     assert figure.axes[0].get_ylim()[1] > 0.4
 
 
-def test_errors_of_all_have_one_panel_each():
-    figure = cold.errors_of_all({name: {"1": ([1, 0], [k, 2 * k])} for k, name in enumerate("abcde")})
-    assert [ax.get_title() for ax in figure.axes if ax.lines] == list("abcde")
-    assert figure.axes[0].get_ylim()[1] > 8  # shared
+def information(name: str, ways: dict[str, float]) -> dict:
+    """One degradation at two levels, of which the reader reads 0.9 and 0.3."""
+    rows = [
+        {"t": t, "way": way, "bits": bits, "class kept": kept, "FID": 1 / kept}
+        for t, bits in ((5, "exact"), (10, "8 bits"))
+        for way, kept in ways.items()
+    ]
+    readers = {f"{name}, {bits}": {"t": [5, 10], "accuracy": [0.9, 0.3]} for bits in ("exact", "8 bits")}
+    return {"shipped": [{"degradation": name, "restored": rows}], "readers": readers}
 
 
-def test_distances_over_sigma_name_each_sigma():
-    figure = cold.distance_over_sigma([0.0, 0.1], {"grey": [9.0, 5.0]}, floor=0.3)
-    (ax,) = figure.axes
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["0", "0.1"]
-    np.testing.assert_array_equal(ax.lines[0].get_ydata(), [9, 5])
+def test_restored_digits_lie_over_what_is_read():
+    found = information("blur", {"direct R": 0.5, "algorithm 1": 0.25, "algorithm 2": 0.8})
+    (points,) = cold.restored_points(found).values()
+    assert {(point["t"], point["read"]) for point in points} == {(5, 0.9), (10, 0.3)}
+    estimated = information("noise", {"direct R": 0.5, "algorithm 2": 0.8})
+    (points,) = cold.restored_points(estimated).values()
+    assert [point["class kept"] for point in points if point["way"] == "algorithm 1"] == [0.8, 0.8]
+
+
+def test_equal_information_has_a_column_for_each_way():
+    figure = cold.equal_information(information("blur", {"direct R": 0.5, "algorithm 1": 0.25, "algorithm 2": 0.8}))
+    assert [ax.get_title() for ax in figure.axes[:3]] == ["direct R", "algorithm 1", "algorithm 2"]
+    exact, rounded = figure.axes[2].lines[:2]
+    assert (exact.get_xdata()[0], exact.get_ydata()[0], rounded.get_xdata()[0]) == (0.9, 0.8, 0.3)
+    assert (exact.get_markerfacecolor(), rounded.get_markerfacecolor()) == (exact.get_color(), "none")
 
 
 def test_animation_is_a_looping_gif_on_the_fixed_grey_scale():

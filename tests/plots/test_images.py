@@ -125,7 +125,9 @@ def test_mosaics_put_images_in_reading_order():
 
 @pytest.mark.parametrize("samplers", [1, 7])
 def test_quality_over_calls_has_a_line_for_each_sampler(samplers):
-    rows = [(f"sampler {i}", calls, 10.0 + i, 9.0, 11.0, 0.1) for i in range(samplers) for calls in (1, 10, 100)]
+    rows = [
+        (f"sampler {i}", calls, 10.0 + i, 9.0 + i, 11.0 + i, 0.1) for i in range(samplers) for calls in (1, 10, 100)
+    ]
     measured = pd.DataFrame(rows, columns=["sampler", "calls", "fid", "low", "high", "floor"])
     axes = curves.quality_over_calls(measured).axes[0]
     labels = axes.get_legend_handles_labels()[1]
