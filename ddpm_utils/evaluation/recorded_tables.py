@@ -16,10 +16,7 @@ COURSEWORK = {  # 1,000 test images, U-Net, 50 epochs
 
 
 def new_table() -> pd.DataFrame:
-    """New digits by algorithm 2: one row for each recorded degradation and start; FID with its 95 % interval.
-
-    A FID of copies or of restored test digits is not among them.
-    """
+    """New digits by algorithm 2: one row for each recorded degradation and start; FID with its 95 % interval."""
     rows = []
     for entry in load_record("information")["shipped"]:
         for found in (new for new in entry["new"] if new["way"] == "algorithm 2"):

@@ -31,7 +31,7 @@ def record_information(say: Callable[[str], None] = print) -> Path:
     Returns:
         the file.
     """
-    at_levels = {"shipped": TRAINED, "seeds": seeds.COLD}
+    at_levels = {"shipped": TRAINED, "seeds": seeds.HOT_AND_COLD}
     at_the_end = {"rounded": seeds.ROUNDED, "with noise": [seeds.MORE_EPOCHS, *FINE_TUNED]}
     groups = {name: [(e, level_steps(e.T)) for e in some] for name, some in at_levels.items()}
     groups |= {name: [(e, [e.T]) for e in some] for name, some in at_the_end.items()}
@@ -42,7 +42,7 @@ def record_information(say: Callable[[str], None] = print) -> Path:
     for new in (new for name in groups.keys() - {"shipped"} for entry in found[name] for new in entry["new"]):
         del new["pictures"]  # the notebook shows those of shipped networks
     found["receptive field"] = [_losses(e, say) for e in seeds.RECEPTIVE if seeds.is_trained(e)]
-    readers = {f"{name}, {bits}": read(name, bits, say) for name in DEGRADATIONS for bits in BITS}
+    readers = {f"{name}, {bits}": _read(name, bits, say) for name in DEGRADATIONS for bits in BITS}
     for name in DEGRADATIONS:  # what can be read from rounded latents can be read from exact ones
         exact, rounded_too = (readers[f"{name}, {bits}"]["accuracy"] for bits in BITS)
         readers[f"{name}, exact"] |= {"accuracy": [max(pair) for pair in zip(exact, rounded_too, strict=True)]}
@@ -50,7 +50,7 @@ def record_information(say: Callable[[str], None] = print) -> Path:
     return PATH
 
 
-def read(name: str, bits: str, say: Callable[[str], None] = print) -> dict:
+def _read(name: str, bits: str, say: Callable[[str], None]) -> dict:
     """Return the accuracies of the readers of one degradation; see `measure_reader`."""
     dataset = data.load("mnist")
     ledger = Ledger(output() / "data" / "runs" / f"readers-{dataset.sha256[:8]}-{name}.json")

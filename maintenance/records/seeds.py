@@ -50,7 +50,7 @@ DECOMPOSED = [
 EPOCHS = 3
 """Of the hot and cold networks that are compared with several seeds: equal training, ten minutes of one core."""
 COMPARED = ("noise", "blur")
-COLD = [
+HOT_AND_COLD = [
     RestorationExperiment(name, dataset="mnist", epochs=EPOCHS, seed=seed, run_name=f"three-epochs-seed{seed}")
     for seed in SEEDS
     for name in COMPARED
@@ -79,7 +79,7 @@ RECEPTIVE = [
     for network in ("cnn", controls.DILATED)
 ]  # fmt: skip
 """The report's CNN and a dilated one of the same size, with the same optimiser and the same epochs."""
-ALL: list[TrainingSetup] = [*DECOMPOSED, *COLD, MORE_EPOCHS, *ROUNDED, *RECEPTIVE, *PARAMETERISED]
+ALL: list[TrainingSetup] = [*DECOMPOSED, *HOT_AND_COLD, MORE_EPOCHS, *ROUNDED, *RECEPTIVE, *PARAMETERISED]
 
 
 def load(experiment: TrainingSetup) -> Decoder:
